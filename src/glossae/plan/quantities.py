@@ -34,6 +34,7 @@ class Work:
         seconds: time that is the same on every machine.
         weights: of language models held at once.
         held: other bytes held on the device.
+        tables: bytes held in the machine's own memory, whatever the device.
         written: bytes on disk.
         scratch: values in the model's precision on disk while the stage runs.
         checkpoints: bytes of checkpoints on disk while the stage runs.
@@ -48,6 +49,7 @@ class Work:
     seconds: float = 0
     weights: float = 0
     held: float = 0
+    tables: float = 0
     written: float = 0
     scratch: float = 0
     checkpoints: float = 0
@@ -64,6 +66,7 @@ class Work:
             self.seconds + other.seconds,
             max(self.weights, other.weights),
             max(self.held, other.held),
+            max(self.tables, other.tables),
             self.written + other.written,
             max(self.scratch, other.scratch),
             max(self.checkpoints, other.checkpoints),
@@ -87,7 +90,7 @@ class Work:
 
     def memory(self, machine: Machine) -> float:
         """Bytes on a machine's device."""
-        return self.weights * machine.model_bytes + self.held + (0 if machine.gpu else BASE)
+        return self.weights * machine.model_bytes + self.held + (0 if machine.gpu else BASE + self.tables)
 
 
 # operations of a block in a forward pass: each takes at least LAUNCH

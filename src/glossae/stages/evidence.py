@@ -130,7 +130,7 @@ def cost(counts: Quantities) -> Work:
     # neurons of both signs are in the table at every sentence, latents at those where they fire
     entries = sentences * 2 * counts.d_in + min(tokens * counts.live_latents, sentences * counts.latents)
     draws = 2 * counts.recipe.evidence.permutations * max(1, len(text[0]) - 1)
-    tests = Work(float_flops=2 * entries * draws / 2, moved=entries * 400, held=entries * 60, seconds=2)
+    tests = Work(float_flops=2 * entries * draws / 2, moved=entries * 400, tables=entries * 60, seconds=2)
     work = passes + counts.encode(tokens) + tests
     if counts.recipe.evidence.scores:
         attributed = sum(

@@ -133,7 +133,7 @@ def cost(counts: Quantities) -> Work:
     # the new autoencoder on both halves, the run's own on the half where they are matched
     codes = counts.encode(tokens) + counts.encode(tokens / 2)
     entries = min(tokens / 2 * counts.live_latents, sentences / 2 * m)
-    tests = Work(moved=entries * 400, held=entries * 60, seconds=1)
+    tests = Work(moved=entries * 400, tables=entries * 60, seconds=1)
     weights = 4 * (1 if tied else 2) * d * m
     match = Work(
         float_flops=2 * d * m * m,
