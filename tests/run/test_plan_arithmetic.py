@@ -322,8 +322,9 @@ def test_ranks_divide_the_passes_and_the_training(counting):
     assert halved.forward(100, 3).flops == counting.forward(100, 3).flops / 2
     assert sae.cost(halved).half_flops == sae.cost(counting).half_flops / 2
     assert sae.cost(halved).checkpoints == sae.cost(counting).checkpoints
-    assert "for each of 2 ranks" in sae.words(halved)
-    assert " held; then measured" in sae.words(counting)
+    assert "a step of one of 2 ranks: " in sae.words(halved)
+    assert " sent); then measured" in sae.words(halved)
+    assert " held); then measured" in sae.words(counting)
 
 
 def test_fidelity_is_foretold_by_its_precision(counting):

@@ -285,7 +285,12 @@ def _assumptions(counts: Quantities, disk: float, machines: list[Machine], out: 
         f"Counted: 2 FLOPs a token for each of {shape.block_weights:,} weights in {shape.layers} blocks, as far "
         f"as a pass goes, and of {shape.vocabulary * shape.width:,} in the output matrix; 2 x {counts.d_in:,} x "
         f"{counts.latents:,} a token in the encoder; a step of training as glossae.sae.step_cost has it; "
-        f"{LAUNCH * 1e6:.0f} microseconds for every operation.",
+        f"{LAUNCH * 1e6:.0f} microseconds for every operation."
+        + (
+            f" All of it is for one of {counts.ranks} ranks, which divide text and latents."
+            if counts.ranks > 1
+            else ""
+        ),
         gap=0,
     )
     nearest = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())

@@ -394,7 +394,7 @@ def words(counts: Quantities) -> str:
         over += f" of sae.stream, whose token ids take up to {kept} in glossae's cache"
     return (
         f"{place}{counts.latents:,} latents, {sparsity}, {2 * counts.d_in * counts.latents:,} weights; "
-        f"{counts.steps:,} steps of ~{counts.step_tokens:,.0f} tokens over {over}, each {_step_words(counts)}; then "
+        f"{counts.steps:,} steps of ~{counts.step_tokens:,.0f} tokens over {over} ({_step_words(counts)}); then "
         f"{measured}"
     )
 
@@ -404,8 +404,8 @@ def _step_words(counts: Quantities) -> str:
     step = step_of(counts, counts.d_in, counts.latents, counts.live_latents, tied=counts.recipe.sae.tied)
     words = f"{step.flops + step.sparse_flops:.1e} FLOPs, {bytes_text(step.moved)} moved, {bytes_text(step.held)} held"
     if counts.ranks == 1:
-        return words
-    return f"for each of {counts.ranks} ranks {words}, {bytes_text(step.sent)} sent"
+        return f"a step: {words}"
+    return f"a step of one of {counts.ranks} ranks: {words}, {bytes_text(step.sent)} sent"
 
 
 STAGE = Stage(
