@@ -11,6 +11,7 @@ import sys
 import pytest
 import torch
 
+from glossae import ranks
 from glossae.sae import SaeConfig, TrainSettings, sparse, train
 from glossae.sae.adam import Adam
 from glossae.sae.sparse import ByLatent, Entries, sums_by_token, top_k_of_product
@@ -104,6 +105,21 @@ def test_selects_the_largest_of_the_product(fast, monkeypatch, tokens, d_in, lat
     )
     again = top_k_of_product(x, weight, bias, k)
     assert all(torch.equal(one, other) for one, other in zip(found, again, strict=True))
+
+
+def test_ranks_select_of_their_shares_what_one_selects_of_the_whole(fast, monkeypatch):
+    tokens, latents, k, shares = 20, 70, 6, [slice(0, 40), slice(40, 70)]
+    x, weight, bias = normal(tokens, 24).bfloat16(), normal(latents, 24, seed=1).bfloat16(), normal(latents)
+    whole = top_k_of_product(x, weight, bias, k)
+    own = [top_k_of_product(x, weight[rows], bias[rows], k) for rows in shares]
+    monkeypatch.setattr(ranks, "count", lambda: len(shares))
+    monkeypatch.setattr(ranks, "gather", lambda _: [each.values.view(tokens, k) for each in own])
+    chosen = set()
+    for number, rows in enumerate(shares):
+        monkeypatch.setattr(ranks, "rank", lambda number=number: number)
+        kept = sparse.of_all_ranks(own[number], tokens, k)
+        chosen |= set(zip(kept.tokens.tolist(), (kept.latents + rows.start).tolist(), strict=True))
+    assert chosen == set(zip(whole.tokens.tolist(), whole.latents.tolist(), strict=True))
 
 
 def test_more_latents_than_a_kernel_selects_are_left_to_torch(fast):

@@ -93,7 +93,8 @@ def step_cost(
         sent = reduced * 4 * (values * max(1, len(config.matryoshka)) + config.d_in)
         candidates = tokens * live * (1 if config.activation == "topk" else 1 / count)
         if config.activation in ("topk", "batchtopk"):
-            sent += (count - 1) * (entry if config.activation == "topk" else 4) * candidates
+            lower = config.activation == "topk" and not kernels
+            sent += (count - 1) * (entry if lower else 4) * candidates
         sent += (count - 1) / count * 4 * values
     products = 5 if low else 4
     return StepCost(

@@ -52,10 +52,14 @@ def top_k(pre: Float[Tensor, "tokens latents"], k: int, *, signed: bool = True) 
     own = min(k, pre.shape[1])
     values, latents = _largest(pre, own, signed=signed)
     tokens = torch.arange(len(pre), device=pre.device).repeat_interleave(own)
-    entries = Entries(tokens, latents.flatten(), values.flatten())
+    return of_all_ranks(Entries(tokens, latents.flatten(), values.flatten()), len(pre), k)
+
+
+def of_all_ranks(entries: Entries, tokens: int, k: int) -> Entries:
+    """Of this rank's largest pre-activations of each token, those that are among the k largest of all ranks."""
     if ranks.count() == 1:
         return entries
-    kept = among_largest(values, k).flatten()
+    kept = among_largest(entries.values.view(tokens, -1), k).flatten()
     return Entries(*(part[kept] for part in entries))
 
 
@@ -80,7 +84,10 @@ def top_k_of_product(
     bias: Float[Tensor, " latents"],
     k: int,
 ) -> Entries | None:
-    """Select the k largest of `x W' + b` of every token without holding the others; None if no kernel does this."""
+    """Select the k largest of `x W' + b` of every token without holding the others; None if no kernel does this.
+
+    In joint work these are of this rank's latents: see `of_all_ranks`.
+    """
     fast = kernels_for(bias)
     if fast is None or k > fast.MOST_SELECTED:
         return None

@@ -23,7 +23,7 @@ from glossae.sae.gradients import (
     sparse_pass,
 )
 from glossae.sae.sae import Sae, SaeConfig
-from glossae.sae.sparse import Entries, above, batch_top_k, top_k
+from glossae.sae.sparse import Entries, above, batch_top_k, of_all_ranks, top_k
 
 Centre = Literal["mean", "geometric_median", "zero"]
 EncoderDtype = Literal["auto", "float32", "bfloat16"]
@@ -401,10 +401,12 @@ class Trainer:
         pre: Float[Tensor, "tokens latents"] | Entries,
         read: Float[Tensor, "tokens d_in"] | None,
     ) -> Pass:
-        if isinstance(pre, Entries):
-            return sparse_pass(self.sae, x, pre, self.penalty, recompute=True, read=read)
         # both kinds of top-k have a k
-        recompute, k = pre.dtype != torch.float32, self.config.k or 0
+        k = self.config.k or 0
+        if isinstance(pre, Entries):
+            entries = of_all_ranks(pre, len(x), k)
+            return sparse_pass(self.sae, x, entries, self.penalty, recompute=True, read=read)
+        recompute = pre.dtype != torch.float32
         if self.config.activation == "topk":
             entries = top_k(pre, k, signed=self.config.negative)
         elif self.config.activation == "batchtopk":

@@ -245,9 +245,7 @@ class EncoderProduct:
             inputs[:, :d_in].copy_(centred)
             inputs[:, d_in : d_in + 1] = 1.0
         most = VALUES_AT_ONCE[centred.device.type == "cpu"] // max(1, len(centred))
-        # on several ranks the choice is among the pre-activations of all of them
-        alone = self.dtype == torch.bfloat16 and ranks.count() == 1
-        row, selects = 0, alone and kernels_for(centred) is not None
+        row, selects = 0, self.dtype == torch.bfloat16 and kernels_for(centred) is not None
         # a kernel that selects takes one SAE at a time
         for some in _runs(self.saes, 0 if selects else most):
             sizes = [sae.config.latents for sae in some]
