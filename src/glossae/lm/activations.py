@@ -285,3 +285,5 @@ def stored_activations(
         place = Path(ranks.exchange(name)[0])
         stored = {site: file._replace(path=place / file.path.name) for site, file in stored.items()}
         yield StoredActivations(stored, torch.cat(sentence), torch.cat(position))
+        # rank 0 deletes the files, which others may still read
+        ranks.meet("the end of stored activations")
