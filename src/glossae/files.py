@@ -165,7 +165,7 @@ _elsewhere: dict[Path, Path] = {}
 
 @contextmanager
 def written_elsewhere(folder: Path, *, but: Path) -> Iterator[None]:
-    """Drop, inside the block, what is written or deleted below a folder that another process writes, except in `but`."""
+    """Drop, inside the block, writes and deletions below a folder that another process writes; not those in `but`."""
     place = folder.absolute()
     _elsewhere[place] = but.absolute()
     try:
