@@ -2,7 +2,8 @@
 
 `FAULTS` is `FOLDER RANK:FAULT:PLACE ...`; each is carried out once, and leaves a file in the folder. A place is the
 number of a training's step, or `STAGE.NUMBER`: the part of a stage before which the rank goes wrong. The rank kills
-itself (`kill`), raises what a person can mend (`refuse`) or what is a bug (`break`), or leaves the part out (`skip`).
+itself (`kill`), raises what a person can mend (`refuse`), or does the part without asking rank 0 whether it is there
+(`stray`).
 """
 
 import os
@@ -22,7 +23,7 @@ def arm():
     parts = {}
 
     def fault(place):
-        for kind in ("kill", "refuse", "break", "skip"):
+        for kind in ("kill", "refuse", "stray"):
             at = f"{os.environ['RANK']}:{kind}:{place}"
             if at not in faults or (Path(folder) / at).exists():
                 continue
@@ -31,8 +32,6 @@ def arm():
                 os.kill(os.getpid(), signal.SIGKILL)
             if kind == "refuse":
                 raise GlossaeError(f"corpora.test: rank {os.environ['RANK']} finds no text")
-            if kind == "break":
-                raise RuntimeError("nobody foresaw this")
             return True
         return False
 
@@ -43,7 +42,7 @@ def arm():
     def faulty_arrays(own, name, work):
         stage = own.folder.parent.parent.name
         parts[stage] = parts.get(stage, 0) + 1
-        return {} if fault(f"{stage}.{parts[stage]}") else arrays(own, name, work)
+        return work() if fault(f"{stage}.{parts[stage]}") else arrays(own, name, work)
 
     Group.step, Parts.arrays = faulty_step, faulty_arrays
 
