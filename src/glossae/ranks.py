@@ -34,6 +34,8 @@ REACH = timedelta(minutes=2)
 """The longest that a rank waits for the others to be there."""
 # seconds between two looks into the store; those that a rank gives rank 0 to say a line, and rank 0 the others to leave
 POLL, LAST_WORDS, LEAVING = 0.1, 20.0, 3.0
+# between two looks for a failure, while a rank waits for work of others
+AWAITED = timedelta(seconds=2)
 # bytes of the words in which a rank says what it is at
 SAID = 120
 
@@ -45,8 +47,8 @@ Json = TypeVar("Json")
 class _World:
     """The processes of this run.
 
-    `joint`: in joint work; `called`: pieces of it so far; `agreed`, `met`: comparisons so far; `lost`: why ranks no
-    longer work together; `told`: of what went wrong.
+    `joint`: in joint work; `called`: pieces of it so far; `agreed`, `met`, `awaited`: comparisons and waits so far;
+    `lost`: why ranks no longer work together; `told`: of what went wrong.
     """
 
     rank: int
@@ -57,6 +59,7 @@ class _World:
     called: int = 0
     agreed: int = 0
     met: int = 0
+    awaited: int = 0
     lost: str | None = None
     told: bool = False
 
@@ -312,8 +315,31 @@ def each(what: str, items: Sequence[Item], work: Callable[[Item], Json]) -> list
     numbers = list(mine(range(len(items))))
     with alone():
         own = [work(items[number]) for number in numbers]
+    _await()
     found = exchange(own, f"{what}, {len(items)} in all")
     return [found[number % count()][number // count()] for number in range(len(items))]
+
+
+def _await() -> None:
+    """Wait for all ranks to come here, however long their own work takes.
+
+    Raises:
+        GlossaeError: a rank has failed.
+    """
+    own = _world
+    if count() == 1 or own is None:
+        return
+    own.awaited += 1
+    keys = [f"awaited/{own.awaited}/{other}" for other in range(own.count)]
+    own.store.set(keys[own.rank], "1")
+    while True:
+        try:
+            own.store.wait(keys, AWAITED)
+            return
+        except RuntimeError:
+            own.lost = _failed(own)
+            if own.lost is not None:
+                raise GlossaeError(own.lost) from None
 
 
 @contextmanager
@@ -559,7 +585,7 @@ def first_arrays(what: str, arrays: "dict[str, np.ndarray] | None") -> "dict[str
         return None
     found = {}
     for name, (dtype, *shape) in described.items():
-        array = np.empty(shape, dtype) if arrays is None or rank() else np.ascontiguousarray(arrays[name])
+        array = np.empty(shape, dtype) if arrays is None or rank() else np.asarray(arrays[name], order="C")
         if array.nbytes:
             with reaching():
                 distributed.broadcast(torch.from_numpy(array.reshape(-1).view(np.uint8)), 0)

@@ -27,12 +27,10 @@ WHOLE = (
     | {
         "layer": "auto",
         "sae__encoder_dtype": "float32",
-        "sae__checkpoint": 0,
         "grid__k": "2,4",
         "grid__latents": 32,
-        "evidence__permutations": 20,
         "evidence__scores": "true",
-        "evidence__identify_units": "5",
+        "evidence__identify": "false",
         "evidence__q": 0.5,
         "evidence__seeds": 1,
         "features__units": None,
@@ -44,7 +42,6 @@ WHOLE = (
         "tasks__names": "toy-sentiment:en",
         "tasks__values": "-4",
         "tasks__rows": 100,
-        "steering__sample": "true",
         "steering__families": "latents_add,means_add",
     }
 )
@@ -144,9 +141,11 @@ def test_a_run_in_which_ranks_go_wrong_ends_as_that_of_one_process(world, whole,
 
 
 @pytest.mark.slow
-def test_four_ranks_end_as_one_process(world, whole, alone, tmp_path):
-    out = tmp_path / "ranks"
-    status, said = under_torchrun(world.line(out, **whole), count=4)
+def test_four_ranks_end_as_one_process(world, whole, tmp_path):
+    alone, out = tmp_path / "alone", tmp_path / "ranks"
+    settings = whole | {"evidence__permutations": 20, "evidence__identify": "true", "tasks__finetune": "true"}
+    assert world.run_undrawn(alone, **settings) == 0
+    status, said = under_torchrun(world.line(out, **settings), count=4)
     assert status == 0, said
     assert unlike(results(alone), results(out)) == []
 

@@ -388,13 +388,15 @@ class Parts:
     def arrays(self, name: str, work: Callable[[], Arrays]) -> Arrays:
         """Arrays by name; `work` makes them, unless they are there.
 
-        In joint work (`glossae.ranks`), all ranks get rank 0's, and do the work if it finds none.
+        In joint work (`glossae.ranks`), all ranks get rank 0's; all do the work if it finds none.
         """
         if (
             known := ranks.first_arrays(f"part {name}", None if ranks.rank() else self._arrays(name))
         ) is not None:
             return known
-        path, found = self.folder / f"{name}.npz", work()
+        path = self.folder / f"{name}.npz"
+        found = ranks.first_arrays(f"part {name} made", work())
+        assert found is not None
         if writes_here(path):
             with replacing(path) as temporary, temporary.open("wb") as file:
                 np.savez(file, **found, **{_HASH: np.array(_arrays_hash(found))})  # type: ignore[arg-type]
