@@ -159,6 +159,35 @@ def check_place(path: Path) -> None:
                 raise _link_error(above)
 
 
+# folders that another process writes a run into, each with a folder below it that this process writes into as well
+_elsewhere: dict[Path, Path] = {}
+
+
+@contextmanager
+def written_elsewhere(folder: Path, *, but: Path) -> Iterator[None]:
+    """Drop, inside the block, writes and deletions below a folder that another process writes; not those in `but`."""
+    place = folder.absolute()
+    _elsewhere[place] = but.absolute()
+    try:
+        yield
+    finally:
+        del _elsewhere[place]
+
+
+def writes_here(path: Path) -> bool:
+    """Whether this process writes a file, and no other does: see `written_elsewhere`."""
+    path = path.absolute()
+    return not any(
+        path.is_relative_to(folder) and not path.is_relative_to(but) for folder, but in _elsewhere.items()
+    )
+
+
+def delete(path: Path) -> None:
+    """Delete a file, if it is there and this process writes it."""
+    if writes_here(path):
+        path.unlink(missing_ok=True)
+
+
 # of each `noting` block that is at work
 _noted: list[set[Path]] = []
 
@@ -188,9 +217,15 @@ def replacing(path: Path) -> Iterator[Path]:
     is as it was. After the block the new file is on the disk: the file is flushed before the rename and its
     folder after it, so that after a power cut `path` is the old file or the new one.
 
+    A file that another process writes (`written_elsewhere`) is dropped after the block.
+
     Raises:
         GlossaeError: the file cannot be written (no permission, no space, or as `check_place`).
     """
+    if not writes_here(path):
+        with tempfile.TemporaryDirectory(prefix=TEMPORARY) as dropped:
+            yield Path(dropped) / path.name
+        return
     temporary = None
     try:
         check_place(path)
@@ -314,11 +349,15 @@ def write_tensors(
 ) -> None:
     """Write tensors by name as a safetensors file, atomically, with texts by name in its header.
 
+    Nothing is written where another process writes (`written_elsewhere`).
+
     Raises:
         GlossaeError: the file cannot be written.
     """
-    with replacing(path) as temporary:
-        save_tensors(temporary, tensors, header)
+    # an SAE may be as large as the folder for temporary files
+    if writes_here(path):
+        with replacing(path) as temporary:
+            save_tensors(temporary, tensors, header)
 
 
 def save_tensors(

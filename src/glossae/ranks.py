@@ -1,27 +1,31 @@
 """The processes that torchrun starts: which one this is, collectives with a time limit, and how a run of several ends.
 
-Rank 0 does a run. The other ranks wait, and take part in joint work only, such as the training of an SAE. `rank()` and
-`count()` are 0 and 1 outside of joint work, and every collective then returns what it was given: one process pays for
-a comparison, and imports nothing of torch.distributed.
+Rank 0 does a run, and calls the other ranks to joint work: the stages. `rank()` and `count()` are 0 and 1 outside of
+joint work, and every collective then returns what it was given: one process pays for a comparison, and imports nothing
+of torch.distributed.
 
 Every collective has a time limit. A rank that fails says why in the store of the rendezvous and closes its connections,
-which ends the collectives that others wait in; rank 0 then raises that line.
+which ends the collectives that others wait in; rank 0 then raises that line. In joint work all ranks carry out the same
+code, and `meet` compares what they are at: ranks that have taken different branches end with one line.
 """
 
+import gc
+import itertools
 import json
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from glossae.errors import GlossaeError, bug, one_line
 from glossae.memory import out_of_memory
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
 
 LIMIT = timedelta(minutes=10)
@@ -30,11 +34,22 @@ REACH = timedelta(minutes=2)
 """The longest that a rank waits for the others to be there."""
 # seconds between two looks into the store; those that a rank gives rank 0 to say a line, and rank 0 the others to leave
 POLL, LAST_WORDS, LEAVING = 0.1, 20.0, 3.0
+# between two looks for a failure, while a rank waits for work of others
+AWAITED = timedelta(seconds=2)
+# bytes of the words in which a rank says what it is at
+SAID = 120
+
+Item = TypeVar("Item")
+Json = TypeVar("Json")
 
 
 @dataclass
 class _World:
-    """The processes of this run. `joint`: in joint work; `called`: pieces of it so far; `told`: of what went wrong."""
+    """The processes of this run.
+
+    `joint`: in joint work; `called`: pieces of it so far; `agreed`, `met`, `awaited`: comparisons and waits so far;
+    `lost`: why ranks no longer work together; `told`: of what went wrong.
+    """
 
     rank: int
     count: int
@@ -43,6 +58,9 @@ class _World:
     joint: bool = False
     called: int = 0
     agreed: int = 0
+    met: int = 0
+    awaited: int = 0
+    lost: str | None = None
     told: bool = False
 
 
@@ -162,6 +180,8 @@ def _fail(own: _World, said: str) -> None:
         own.store.compare_set("failed", "", said)
     with suppress(RuntimeError, ValueError, AssertionError):
         distributed.destroy_process_group()
+    # connections close with the last reference to the group, and some are in cycles
+    gc.collect()
     if own.rank:
         own.told = _wait(own, "over", LAST_WORDS)
 
@@ -251,14 +271,75 @@ def agree(what: str, fingerprint: str) -> None:
 
 @contextmanager
 def together() -> Iterator[None]:
-    """Joint work, which every rank begins by itself."""
+    """Joint work, which every rank begins by itself; ends when all have ended it.
+
+    Raises:
+        GlossaeError: a rank is lost, also where the block has caught the error that said so.
+    """
     if _world is not None:
         _world.joint = True
     try:
         yield
+        meet("the end of joint work")
     finally:
         if _world is not None:
             _world.joint = False
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Work inside joint work that this rank does by itself: `count()` is 1, and nothing is divided or exchanged."""
+    before = _world is not None and _world.joint
+    if _world is not None:
+        _world.joint = False
+    try:
+        yield
+    finally:
+        if _world is not None:
+            _world.joint = before
+
+
+def mine(items: Iterable[Item]) -> Iterator[Item]:
+    """The items that this rank does: those numbered `rank()`, `rank() + count()`, ..."""
+    return itertools.islice(items, rank(), None, count())
+
+
+def each(what: str, items: Sequence[Item], work: Callable[[Item], Json]) -> list[Json]:
+    """What independent work on each item gives, in the order of the items; each rank does its own, `alone`.
+
+    Args:
+        what: the work, in a few words.
+        items: the same at every rank.
+        work: gives what JSON holds, with lists for tuples.
+    """
+    numbers = list(mine(range(len(items))))
+    with alone():
+        own = [work(items[number]) for number in numbers]
+    _await()
+    found = exchange(own, f"{what}, {len(items)} in all")
+    return [found[number % count()][number // count()] for number in range(len(items))]
+
+
+def _await() -> None:
+    """Wait for all ranks to come here, however long their own work takes.
+
+    Raises:
+        GlossaeError: a rank has failed.
+    """
+    own = _world
+    if count() == 1 or own is None:
+        return
+    own.awaited += 1
+    keys = [f"awaited/{own.awaited}/{other}" for other in range(own.count)]
+    own.store.set(keys[own.rank], "1")
+    while True:
+        try:
+            own.store.wait(keys, AWAITED)
+            return
+        except RuntimeError:
+            own.lost = _failed(own)
+            if own.lost is not None:
+                raise GlossaeError(own.lost) from None
 
 
 @contextmanager
@@ -335,12 +416,50 @@ def reaching() -> Iterator[None]:
     except RuntimeError as error:
         # a rank that fails says why before it closes its connections; one that was killed says nothing
         _wait(_world, "failed", 2.0)
-        raise GlossaeError(
+        _world.lost = (
             _failed(_world)
             or f"rank {_world.rank}: another rank was lost, or did not come within "
             f"{_world.limit.total_seconds():g} s ({_cause(error)}); the same command carries on from the last "
             "checkpoint"
-        ) from error
+        )
+        raise GlossaeError(_world.lost) from error
+
+
+def meet(what: str, size: int = 0) -> list[int]:
+    """Every rank's `size`, in the order of ranks, after a check that all have come to the same piece of joint work.
+
+    Every exchange begins with this one message of a fixed size, so that ranks which have taken different branches
+    find out here, and not by waiting for each other.
+
+    Args:
+        what: the piece, in words that are the same at every rank.
+        size: a number of this rank's own.
+
+    Raises:
+        GlossaeError: a rank is at another piece, or was lost.
+    """
+    if count() == 1:
+        return [size]
+    import torch
+
+    own = _world
+    assert own is not None
+    if own.lost is not None:
+        raise GlossaeError(own.lost)
+    own.met += 1
+    said = f"{own.met}: {what}".encode()[:SAID].ljust(SAID)
+    message = torch.frombuffer(bytearray(said + size.to_bytes(8, "little")), dtype=torch.uint8)
+    found = [each.numpy().tobytes() for each in gather(message)]
+    first = found[0][:SAID]
+    for other, its in enumerate(found):
+        if its[:SAID] != first:
+            at, there = (words.decode(errors="replace").strip() for words in (first, its[:SAID]))
+            own.lost = (
+                f"rank {other}: is at another piece of work ({there}) than rank 0 ({at}); start every rank with the "
+                "same command, version, files and libraries"
+            )
+            raise GlossaeError(own.lost)
+    return [int.from_bytes(each[SAID:], "little") for each in found]
 
 
 def sum_(tensor: "Tensor") -> "Tensor":
@@ -360,6 +479,16 @@ def least_(tensor: "Tensor") -> "Tensor":
 
         with reaching():
             distributed.all_reduce(tensor, op=distributed.ReduceOp.MIN)
+    return tensor
+
+
+def first_(tensor: "Tensor") -> "Tensor":
+    """Rank 0's tensor, in place."""
+    if count() > 1:
+        from torch import distributed
+
+        with reaching():
+            distributed.broadcast(tensor, 0)
     return tensor
 
 
@@ -387,57 +516,87 @@ def gather(tensor: "Tensor") -> "list[Tensor]":
     return [each.view(tensor.dtype).view(tensor.shape) for each in found]
 
 
-def gather_lists(tensor: "Tensor") -> "list[Tensor]":
-    """Every rank's tensor of one dimension, whose lengths may differ, in the order of ranks."""
+def gather_lists(tensor: "Tensor", what: str = "a list") -> "list[Tensor]":
+    """Every rank's tensor of one dimension, whose lengths may differ, in the order of ranks; see `meet` for `what`."""
     if count() == 1:
         return [tensor]
-    import torch
-
-    lengths = torch.cat(gather(torch.tensor([len(tensor)]))).tolist()
+    lengths = meet(what, len(tensor))
     padded = tensor.new_zeros(max(lengths))
     padded[: len(tensor)] = tensor
     return [each[:length] for each, length in zip(gather(padded), lengths, strict=True)]
 
 
-def collect(own: "Tensor", into: "Tensor | None", most: int = 2**22) -> None:
-    """Copy every rank's rows into rank 0's `into`, one after the other, in blocks of at most `most` values."""
-    import torch
+def collect(own: "Tensor", into: "Tensor", most: int = 2**22) -> None:
+    """Copy every rank's rows into every rank's `into`, one after the other, in blocks of at most `most` values."""
     from torch import distributed
 
-    lengths = torch.cat(gather(torch.tensor([len(own)]))).tolist()
+    lengths = meet("rows", len(own))
     block = max(1, most // max(1, own[0].numel()))
     place = 0
     for source, length in enumerate(lengths):
         for first in range(0, length, block):
             last = min(first + block, length)
-            if source == 0:
-                part = own[first:last]
-            elif rank() == 0:
-                part = own.new_empty(last - first, *own.shape[1:])
-                with reaching():
-                    distributed.recv(part, source)
-            elif rank() == source:
-                with reaching():
-                    distributed.send(own[first:last].contiguous(), 0)
-            if into is not None:
-                into[place + first : place + last] = part
+            part = (
+                own[first:last].contiguous()
+                if rank() == source
+                else own.new_empty(last - first, *own.shape[1:])
+            )
+            with reaching():
+                distributed.broadcast(part, source)
+            into[place + first : place + last] = part
         place += length
 
 
-def exchange(value: Any) -> list[Any]:
-    """Every rank's value, which JSON holds, in the order of ranks."""
+def exchange(value: Any, what: str = "values") -> list[Any]:
+    """Every rank's value, which JSON holds, in the order of ranks; see `meet` for `what`."""
     if count() == 1:
         return [value]
     import torch
 
     own = torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8)
-    return [json.loads(each.numpy().tobytes()) for each in gather_lists(own)]
+    return [json.loads(each.numpy().tobytes()) for each in gather_lists(own, what)]
+
+
+def sum_arrays(what: str, *arrays: "np.ndarray") -> None:
+    """Add up every rank's arrays in place; see `meet` for `what`, which says their sizes.
+
+    Where at most one rank has another value than 0, every rank gets that value bit for bit.
+    """
+    if count() == 1:
+        return
+    import torch
+
+    meet(what)
+    for array in arrays:
+        sum_(torch.from_numpy(array))
+
+
+def first_arrays(what: str, arrays: "dict[str, np.ndarray] | None") -> "dict[str, np.ndarray] | None":
+    """Rank 0's arrays by name, or None if it has none."""
+    if count() == 1:
+        return arrays
+    import numpy as np
+    import torch
+    from torch import distributed
+
+    described = None if arrays is None else {name: [a.dtype.str, *a.shape] for name, a in arrays.items()}
+    (described, *_) = exchange(described if rank() == 0 else None, what)
+    if described is None:
+        return None
+    found = {}
+    for name, (dtype, *shape) in described.items():
+        array = np.empty(shape, dtype) if arrays is None or rank() else np.asarray(arrays[name], order="C")
+        if array.nbytes:
+            with reaching():
+                distributed.broadcast(torch.from_numpy(array.reshape(-1).view(np.uint8)), 0)
+        found[name] = array
+    return found
 
 
 def in_turn(
-    own: "Iterator[tuple[Tensor, ...]]", device: "str | torch.device"
+    own: "Iterator[tuple[Tensor, ...]]", device: "str | torch.device", what: str = "a sequence"
 ) -> "Iterator[tuple[Tensor, ...]]":
-    """Yield one sequence at every rank, of which this rank makes the items numbered `rank()`, `rank() + count()`, ...
+    """Yield one sequence at every rank, of which this rank makes `mine`; see `meet` for `what`.
 
     The ranks make `count()` items at the same time, and each sends its own to the others.
     """
@@ -450,7 +609,7 @@ def in_turn(
     while True:
         mine = next(own, None)
         shapes = [] if mine is None else [[str(each.dtype), *each.shape] for each in mine]
-        for source, described in enumerate(exchange(shapes)):
+        for source, described in enumerate(exchange(shapes, what)):
             if not described:
                 return
             parts = []

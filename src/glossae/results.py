@@ -6,13 +6,14 @@ are in nats a token where the name does not say otherwise, languages are codes. 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from glossae import ranks
 from glossae.errors import GlossaeError
 from glossae.files import file_sha256, read_bytes, read_json
 
@@ -36,6 +37,27 @@ class Result(BaseModel):
     def to_json(self) -> dict[str, Any]:
         """What JSON holds of it."""
         return self.model_dump(by_alias=True)
+
+
+AResult = TypeVar("AResult", bound=Result)
+Item = TypeVar("Item")
+
+
+def divided(
+    of: type[AResult], what: str, items: Sequence[Item], work: Callable[[Item], list[AResult]]
+) -> list[AResult]:
+    """The results of independent work on each item, one after the other; in joint work ranks divide the items.
+
+    Args:
+        of: the class of the results.
+        what: the work, in a few words.
+        items: the same at every rank.
+        work: is done by one rank alone (`glossae.ranks.each`).
+    """
+    if ranks.count() == 1:
+        return [result for item in items for result in work(item)]
+    rows = ranks.each(what, items, lambda item: [result.to_json() for result in work(item)])
+    return [of.model_validate(row) for own in rows for row in own]
 
 
 # ---- corpora, probe, grid, sae

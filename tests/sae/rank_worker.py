@@ -4,6 +4,7 @@ import os
 import shutil
 import time
 import unittest.mock
+from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 
@@ -12,6 +13,7 @@ from jaxtyping import install_import_hook
 # in the process that ranks are forked from, as in every test
 install_import_hook(["glossae"], "typechecker.checked")
 
+import numpy as np
 import pytest
 import torch
 
@@ -174,6 +176,17 @@ def together(fault):
             os._exit(9)
         if fault == "hangs":
             time.sleep(6)
+        if fault == "strays":
+            ranks.exchange([1], "counts of 7 tokens")
+        if fault == "caught":
+            raise GlossaeError("corpora.train: rank 1 finds no text")
+    if fault == "strays":
+        ranks.sum_arrays("losses of 3 sentences", np.zeros(3))
+    if fault == "caught":
+        # as a stage may, for which text is too small
+        with suppress(GlossaeError):
+            ranks.each("texts", range(4), str)
+        return
     ranks.sum_(torch.ones(3))
 
 

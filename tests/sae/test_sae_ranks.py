@@ -105,6 +105,12 @@ def test_checkpoints_of_ranks_are_safetensors_files_and_json(worlds):
             2,
             "rank 0: another rank was lost, or did not come within 2 s (*); the same command carries on *",
         ),
+        (
+            "strays",
+            60,
+            "rank 1: is at another piece of work (1: counts of 7 tokens) than rank 0 (1: losses of 3 sentences); *",
+        ),
+        ("caught", 60, "corpora.train: rank 1 finds no text"),
         ("before", 60, "layer: rank 0 goes wrong outside of joint work"),
     ],
 )

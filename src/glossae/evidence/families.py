@@ -10,6 +10,7 @@ from glossae.evidence.comparable import passages
 from glossae.evidence.panels import Panel, first_tokens
 from glossae.evidence.settings import EvidenceSettings
 from glossae.evidence.testing import Evidence, FrozenSet, freeze, units_evidence
+from glossae.files import delete
 from glossae.lm import LanguageModel, Site, TokenizedCorpus
 from glossae.units import (
     CountedUnits,
@@ -161,7 +162,7 @@ def find_and_freeze(
         progress: is told the share that is done.
     """
     evidence = evidence_on(table, settings, language, permutations, progress)
-    path.unlink(missing_ok=True)
+    delete(path)
     # frozen, with a hash of what was found and on which text, before any other text is opened
     return evidence, freeze(evidence, own_claim([evidence]), path, text=text)
 

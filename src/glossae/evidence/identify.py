@@ -7,12 +7,21 @@ import numpy as np
 import torch
 from jaxtyping import Int
 
+from glossae import ranks
 from glossae.corpora import Corpus, first_of_each, shuffle_key
 from glossae.errors import GlossaeError
 from glossae.evidence.classify import UNANSWERED, Rows, Scaling, check_halves, evaluate, identify_rows
 from glossae.evidence.ngrams import NgramModel, has_letters
 from glossae.evidence.testing import AurocTable
-from glossae.lm import LanguageModel, Site, TokenizedCorpus, activations, batches, require_finite
+from glossae.lm import (
+    LanguageModel,
+    Site,
+    TokenizedCorpus,
+    activations,
+    batches,
+    own_activations,
+    require_finite,
+)
 from glossae.results import Identified
 from glossae.units import SentenceTable, Units, readable_tokens
 
@@ -147,11 +156,13 @@ def sentence_rows(lm: LanguageModel, site: Site, tokens: TokenizedCorpus, *, bud
         GlossaeError: the model lacks the site, or an activation is not finite.
     """
     means = np.zeros((len(tokens), lm.width(site)), dtype=np.float32)
-    for part in require_finite(lm, activations(lm, batches(tokens, budget), [site]), tokens):
+    mine = ranks.mine(batches(tokens, budget))
+    for part in require_finite(lm, own_activations(lm, mine, [site]), tokens):
         x = part.sites[site].float()
         rows, place, counts = torch.unique(part.sentence, return_inverse=True, return_counts=True)
         sums = torch.zeros(len(rows), x.shape[1], device=x.device).index_add_(0, place, x)
         means[rows.cpu().numpy()] = (sums / counts[:, None]).cpu().numpy()
+    ranks.sum_arrays(f"means of {len(tokens)} sentences at {site}", means)
     return Rows.of(means, tokens.corpus)
 
 

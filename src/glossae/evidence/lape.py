@@ -9,9 +9,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import nn
 
+from glossae import ranks
 from glossae.errors import GlossaeError
 from glossae.evidence.scores import lape as lape_rule
-from glossae.lm import LanguageModel, Place, Site, TokenizedCorpus, activations, batches, require_finite
+from glossae.lm import LanguageModel, Place, Site, TokenizedCorpus, batches, own_activations, require_finite
 
 # values of all layers held at once, 256 MiB of float32: batches are made small enough for it
 VALUES = 2**26
@@ -136,7 +137,8 @@ def _count(
     lengths = tokens.lengths
     done, total = 0, max(1, int(lengths.sum()))
     # shuffled, so that progress is even
-    for part in require_finite(lm, activations(lm, batches(tokens, budget, seed=0), sites), tokens):
+    mine = ranks.mine(batches(tokens, budget, seed=0))
+    for part in require_finite(lm, own_activations(lm, mine, sites), tokens):
         language = row[part.sentence]
         counted += torch.bincount(language, minlength=len(languages))
         for own in language.unique().tolist():
@@ -144,8 +146,11 @@ def _count(
             for site, x in part.sites.items():
                 if site.name == counted_name:
                     fired[own, site.layer] += (x[chosen] > 0).sum(0)
-        done += int(lengths[part.batch.index.numpy()].sum())
-        progress(done / total)
+        done += int(lengths[part.batch.index.numpy()].sum()) * ranks.count()
+        progress(min(1.0, done / total))
+    ranks.meet(f"active neurons on {total} tokens")
+    for counts in (fired, counted):
+        ranks.sum_(counts)
     return fired.cpu().numpy(), counted.cpu().numpy()
 
 

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from glossae import ranks
 from glossae.corpora import first_of_each
 from glossae.errors import GlossaeError
 from glossae.evidence.testing import auroc_table
@@ -21,7 +22,7 @@ from glossae.lm import (
     require_finite,
 )
 from glossae.probing import LEAST_SENTENCES, language_layers, nearest_candidates
-from glossae.results import LayerTrial, NearestLanguage, NearestLayer
+from glossae.results import LayerTrial, NearestLanguage, NearestLayer, divided
 from glossae.sae import Mixer, Sae, SaeConfig, TrainSettings, train_group
 from glossae.units import Counter, Latents
 
@@ -109,25 +110,35 @@ def nearest_language(
         sites = [Site(site, layer) for layer in candidates]
         stored = _activations(lm, train, sites, budget, lambda share: progress(0.4 + 0.18 * share))
         trained = len(stored[sites[0]])
-        found: dict[Site, list[tuple[Sae, float]]] = {}
-        for number, place in enumerate(sites):
 
-            def told(share: float, number: int = number) -> None:
-                progress(0.58 + 0.36 * (number + share) / len(sites))
+        def tried(own: Sequence[Site]) -> list[LayerTrial]:
+            found: dict[Site, list[tuple[Sae, float]]] = {}
+            for number, place in enumerate(own):
 
-            configs = [
-                SaeConfig(
-                    d_in=lm.width(place),
-                    latents=size,
-                    k=min(k, MOST_K, size),
-                    model=lm.name,
-                    site=site,
-                    layer=place.layer,
-                )
-                for size in short_sizes(latents)
-            ]
-            found[place] = _train(configs, stored.pop(place), lr, seed, told)
-        trials = _trials(lm, found, tokens, target, minimum, budget, lambda x: progress(0.94 + 0.06 * x))
+                def told(share: float, number: int = number) -> None:
+                    progress(0.58 + 0.36 * (number + share) / len(own))
+
+                configs = [
+                    SaeConfig(
+                        d_in=lm.width(place),
+                        latents=size,
+                        k=min(k, MOST_K, size),
+                        model=lm.name,
+                        site=site,
+                        layer=place.layer,
+                    )
+                    for size in short_sizes(latents)
+                ]
+                found[place] = _train(configs, stored.pop(place), lr, seed, told)
+            return _trials(
+                lm, sites, found, tokens, target, minimum, budget, lambda x: progress(0.94 + 0.06 * x)
+            )
+
+        # ranks take candidates, and not shares of their latents: each autoencoder is that of one process
+        count = min(ranks.count(), len(sites))
+        shares = [sites[number::count] for number in range(count)]
+        trials = divided(LayerTrial, "short autoencoders", shares, tried)
+        trials.sort(key=lambda trial: trial.layer)
     progress(1.0)
     return NearestLanguage(
         role=role,
@@ -160,6 +171,7 @@ def _chosen(rows: Sequence[NearestLayer], candidates: Sequence[int], trials: Seq
 
 def _trials(
     lm: LanguageModel,
+    sites: Sequence[Site],
     found: dict[Site, list[tuple[Sae, float]]],
     tokens: TokenizedCorpus,
     target: str,
@@ -167,11 +179,14 @@ def _trials(
     budget: int,
     progress: Progress,
 ) -> list[LayerTrial]:
-    """Count the latents of each autoencoder that tell the target from every other language."""
+    """Count the latents of each autoencoder that tell the target from every other language.
+
+    Attention sinks of any of the `sites` are left out.
+    """
     counters = {site: [Counter(Latents(sae), tokens) for sae, _ in own] for site, own in found.items()}
     done, every = 0, int(tokens.lengths.sum())
     with torch.no_grad():
-        for seen in require_finite(lm, activations(lm, batches(tokens, budget), list(found)), tokens):
+        for seen in require_finite(lm, activations(lm, batches(tokens, budget), sites), tokens):
             for site, own in counters.items():
                 for counter in own:
                     counter.add(seen.sites[site], seen.sentence)

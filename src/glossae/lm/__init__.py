@@ -5,6 +5,7 @@ from glossae.lm.activations import (
     StoredActivations,
     activations,
     in_text_order,
+    own_activations,
     require_finite,
     stored_activations,
 )
@@ -119,6 +120,7 @@ __all__ = [
     "mean_over_all",
     "mean_over_text",
     "narrow_enough",
+    "own_activations",
     "pad",
     "positions_mask",
     "prompt_ids",

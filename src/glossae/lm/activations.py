@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
-from itertools import islice
+from itertools import tee
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import BinaryIO, NamedTuple
@@ -41,9 +41,10 @@ class Activations:
     batch: Batch
 
 
-@torch.no_grad()
 def activations(lm: LanguageModel, batches: Iterable[Batch], sites: Sequence[Site]) -> Iterator[Activations]:
     """Stream the activations at `sites`, with one forward pass per batch.
+
+    In joint work (`glossae.ranks`), each rank runs the model over its own batches, and all ranks get all of them.
 
     The pass stops above the deepest site and never computes logits. A token that is an attention sink at one
     of the sites (`lm.sinks`) is left out at all of them, so that a row is the same token at every site. If the
@@ -52,6 +53,25 @@ def activations(lm: LanguageModel, batches: Iterable[Batch], sites: Sequence[Sit
     Raises:
         GlossaeError: the model lacks a site.
     """
+    if ranks.count() == 1:
+        yield from own_activations(lm, batches, sites)
+        return
+    # every rank has all batches: only what the model gives is exchanged
+    here, every = tee(batches)
+    own = (
+        (part.sentence, part.position, *(part.sites[site] for site in sites))
+        for part in own_activations(lm, ranks.mine(here), sites)
+    )
+    exchanged = ranks.in_turn(own, lm.device, f"activations of {', '.join(map(str, sites))}")
+    for batch, (sentence, position, *found) in zip(every, exchanged, strict=False):
+        yield Activations(dict(zip(sites, found, strict=True)), sentence, position, batch)
+
+
+@torch.no_grad()
+def own_activations(
+    lm: LanguageModel, batches: Iterable[Batch], sites: Sequence[Site]
+) -> Iterator[Activations]:
+    """`activations` for a caller that divides the batches among ranks itself: here the model runs over all of them."""
     taps = {site: lm.tap(site) for site in sites}
     for batch in batches:
         content = batch.content.to(lm.device)
@@ -245,10 +265,10 @@ def stored_activations(
             # written, not mapped: a mapping of every site would count as this process's memory
             files: dict[Site, BinaryIO] = {}
             # shuffled, so that progress is even; with a fixed seed, so that rows are always the same
-            mine = islice(batches(tokens, budget, seed=0), ranks.rank(), None, ranks.count())
-            own = require_finite(lm, activations(lm, mine, sites), tokens)
+            mine = ranks.mine(batches(tokens, budget, seed=0))
+            own = require_finite(lm, own_activations(lm, mine, sites), tokens)
             parts = ((part.sentence, part.position, *(part.sites[site] for site in sites)) for part in own)
-            for of_sentence, its_position, *found in ranks.in_turn(parts, lm.device):
+            for of_sentence, its_position, *found in ranks.in_turn(parts, lm.device, "stored activations"):
                 for site, x in zip(sites, found, strict=True):
                     if site not in files:
                         stored[site] = _File(Path(name) / f"{site.name}-{site.layer}", x.shape[1], x.dtype)
@@ -265,3 +285,5 @@ def stored_activations(
         place = Path(ranks.exchange(name)[0])
         stored = {site: file._replace(path=place / file.path.name) for site, file in stored.items()}
         yield StoredActivations(stored, torch.cat(sentence), torch.cat(position))
+        # rank 0 deletes the files, which others may still read
+        ranks.meet("the end of stored activations")

@@ -1,5 +1,6 @@
 """Continue prompts: one at a time as text, or in batches as token ids."""
 
+import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -8,6 +9,7 @@ import numpy as np
 import torch
 from jaxtyping import Int
 
+from glossae import ranks
 from glossae.errors import GlossaeError
 from glossae.lm.habits import prompt_ids
 from glossae.lm.model import LanguageModel
@@ -43,11 +45,11 @@ def continue_prompts(lm: LanguageModel, prompts: Sequence[str], *, max_tokens: i
 
     Greedy decoding and 20 tokens in all agree with the lengths in the paper's Tables 1 and 2. Prompts run one
     at a time, so that padding cannot affect them. Run it inside `edit` to steer. The continuations do not
-    include the prompts.
+    include the prompts. In joint work (`glossae.ranks`), each rank continues its own prompts.
     """
     end = lm.tokenizer.eos_token_id
-    texts = []
-    for prompt in prompts:
+
+    def continued(prompt: str) -> str:
         ids = prompt_ids(lm, prompt)
         # at least one new token, whatever the prompt's length
         length = min(max(max_tokens + len(lm.chat), len(ids) + 1), lm.max_positions)
@@ -59,8 +61,10 @@ def continue_prompts(lm: LanguageModel, prompts: Sequence[str], *, max_tokens: i
                 do_sample=False,
                 pad_token_id=end if end is not None else 0,
             )
-        texts.append(lm.tokenizer.decode(output[0, len(ids) :], skip_special_tokens=True).strip())
-    return texts
+        text: str = lm.tokenizer.decode(output[0, len(ids) :], skip_special_tokens=True).strip()
+        return text
+
+    return ranks.each("continued prompts", prompts, continued)
 
 
 @torch.no_grad()
@@ -75,7 +79,8 @@ def continue_tokens(
 ) -> list[Int[np.ndarray, " _"]]:
     """Continue prompts of token ids by up to `new_tokens`; the results have neither prompt nor end of text.
 
-    Prompts of similar length share a batch, padded on the left. Run it inside `edit` to steer.
+    Prompts of similar length share a batch, padded on the left. Run it inside `edit` to steer. In joint work
+    (`glossae.ranks`), each rank continues its own batches, unless they are sampled.
 
     Args:
         new_tokens: the most tokens to write.
@@ -97,8 +102,10 @@ def continue_tokens(
     written: list[np.ndarray] = [np.zeros(0, dtype=np.int64)] * len(prompts)
     with _own_settings(lm), _drawn(lm, seed):
         ends = end_tokens(lm)
-        for start in range(0, len(order), at_once):
+
+        def continued(start: int) -> list[list[int]]:
             chosen = order[start : start + at_once]
+            rows = list[list[int]]()
             longest = lengths[chosen[-1]]
             ids, mask = np.zeros((2, len(chosen), longest), dtype=np.int64)
             for row, number in enumerate(chosen):
@@ -114,9 +121,16 @@ def continue_tokens(
                 # the full distribution: transformers would sample from the 50 most probable tokens
                 **({"do_sample": False} if seed is None else {"do_sample": True, "top_k": 0, "top_p": 1.0}),
             )
-            for number, row in zip(chosen, output[:, longest:].cpu().numpy(), strict=True):
+            for row in output[:, longest:].cpu().numpy():
                 end = np.flatnonzero(np.isin(row, ends))
-                written[number] = row[: end[0]] if len(end) else row
+                rows.append((row[: end[0]] if len(end) else row).tolist())
+            return rows
+
+        starts = range(0, len(order), at_once)
+        # batches that are sampled share one series of random numbers, so that no rank can begin with a later one
+        found = ranks.each("continued prompts", starts, continued) if seed is None else map(continued, starts)
+        for number, row in zip(order, itertools.chain(*found), strict=True):
+            written[number] = np.array(row, dtype=np.int64)
     return written
 
 

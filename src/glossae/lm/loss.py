@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from glossae import ranks
 from glossae.lm.batches import BATCH_TOKENS, Batch, TokenizedCorpus, batches
 from glossae.lm.model import LanguageModel
 from glossae.lm.sites import Activation, Site, attach_all
@@ -60,11 +61,13 @@ def sentence_losses(
     """The summed next-token cross-entropy of each sentence in nats, float64.
 
     Divide sums by sums of `tokens.predicted` for the mean per token, or by sums of `tokens.predicted_bytes`
-    for the mean per byte. Run it inside `edit` for the edited model.
+    for the mean per byte. Run it inside `edit` for the edited model. In joint work (`glossae.ranks`), each rank runs
+    its own batches.
     """
     summed = np.zeros(len(tokens))
-    for batch in loss_batches(lm, tokens, budget):
+    for batch in ranks.mine(loss_batches(lm, tokens, budget)):
         summed[batch.index.numpy()] = row_losses(batch, predicted_logits(lm, batch)).cpu().numpy()
+    ranks.sum_arrays(f"losses of {len(tokens)} sentences", summed)
     return summed
 
 
@@ -159,8 +162,12 @@ def gradients(
         GlossaeError: the model lacks the site.
     """
     lm.tap(site)
-    for batch in loss_batches(lm, tokens, budget, copies=GRADIENT_COPIES):
-        yield _gradients(lm, batch, site)
+    every = ranks.mine(loss_batches(lm, tokens, budget, copies=GRADIENT_COPIES))
+    own = (
+        (part.x, part.gradient, part.sentence) for part in (_gradients(lm, batch, site) for batch in every)
+    )
+    for part in ranks.in_turn(own, lm.device, f"gradients of {len(tokens)} sentences at {site}"):
+        yield Gradients(*part)
 
 
 @torch.enable_grad()

@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from glossae import ranks
 from glossae.errors import GlossaeError
 from glossae.files import TEMPORARY, write_tensors
 from glossae.lm.sites import Site
@@ -32,11 +33,12 @@ class Passes:
         folder: the parent of this object's folder; both are made with the first file.
         model: the model that is run.
         identity: the name of the folder, which identifies the model, how it runs, and its text.
-        most: the most bytes to store; later batches are not stored.
+        most: the most bytes to store, in equal shares for the ranks of a run; later batches are not stored.
     """
 
     def __init__(self, folder: Path, model: Any, identity: str, most: int = MOST_BYTES) -> None:
-        self.folder, self.most = folder / identity, most
+        # ranks store their own batches in the same folder
+        self.folder, self.most = folder / identity, most // ranks.world()[1]
         self._model, self._versions = weakref.ref(model), _versions(model)
         self._size = 0
         for file in self.folder.glob("*.safetensors"):

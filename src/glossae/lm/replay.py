@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from glossae import ranks
 from glossae.errors import GlossaeError
 from glossae.lm.batches import BATCH_TOKENS, Batch, TokenizedCorpus
 from glossae.lm.edit import Positions, TokenEdit, applied, check_positions, edited_tokens
@@ -333,7 +334,8 @@ def replayed(
 
     The losses equal those of `sentence_losses` inside `edit`, for each edit. If the unedited loss is asked for
     too (an edit None), texts that an edit does not change are not run again. One batch is held at a time, with
-    `side_effects` also the model's own log-probabilities of it. Run it inside `edit` to add other edits.
+    `side_effects` also the model's own log-probabilities of it. Run it inside `edit` to add other edits. In joint work
+    (`glossae.ranks`), each rank runs its own batches, and all get the same numbers.
 
     Args:
         fns: the edits; None is the unedited model.
@@ -349,13 +351,14 @@ def replayed(
     places = [positions] * len(fns) if isinstance(positions, str) else list(positions)
     if len(places) != len(fns):
         raise GlossaeError(f"replay: {len(fns)} edits but {len(places)} positions")
+    # in joint work each rank runs its own batches; the sentences of the others stay 0 until all are added up
     losses = np.zeros((len(fns), len(tokens)))
     asked = np.broadcast_to(side_effects, len(tokens))
-    kl, agreed, moved = np.zeros((3, *losses.shape))
+    kl, agreed, moved = (np.zeros_like(losses) for _ in range(3))
     effects = SideEffects(kl, agreed, moved, np.zeros(len(tokens))) if asked.any() else None
     done, total = 0, sum(map(len, tokens.ids)) * len(fns)
     with replay(lm, site) as run:
-        for batch in loss_batches(lm, tokens, budget, copies=1 if effects is None else 2):
+        for batch in ranks.mine(loss_batches(lm, tokens, budget, copies=1 if effects is None else 2)):
             columns, length = batch.index.numpy(), int(batch.mask.sum())
             compared = bool(asked[columns].any())
             logits = run.begin(batch, logits=compared or None in fns)
@@ -395,8 +398,10 @@ def replayed(
                         del logits
                     # so that this edit's tensors are free before the next edit runs
                     del edited, x
-                done += length
-                progress(done / total)
+                done += length * ranks.count()
+                progress(min(1.0, done / total))
+    sums = [losses] if effects is None else [losses, kl, agreed, moved, effects.size]
+    ranks.sum_arrays(f"losses of {len(tokens)} sentences under {len(fns)} edits at {site}", *sums)
     return Replayed(losses, effects)
 
 

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from glossae.lm import LanguageModel
 from glossae.probing import ProbeSample, StoredLayers, clustered_mean, rank_agreement, stored_layers
-from glossae.results import AsCodedRow, Lambda, Result
+from glossae.results import AsCodedRow, Lambda, Result, divided
 
 LEARNING_RATE = 1e-3
 BATCH_SENTENCES = 32
@@ -93,7 +93,6 @@ def replay_layers(
             sentences, which is common to all layers and lambdas.
         scratch: the folder for the activations of all layers; one layer at a time is in memory.
     """
-    cells: list[AsCodedCell] = []
     with stored_layers(
         lm,
         sample,
@@ -107,8 +106,9 @@ def replay_layers(
             list(_batches(stored, held_out, paper_batches(lm.name), np.random.default_rng([seed, fit])))
             for fit, held_out in enumerate(sample.held_out)
         ]
-        for number, (layer, read) in enumerate(stored.layers.items()):
-            x = read().float()
+
+        def replayed(layer: int) -> list[AsCodedCell]:
+            x, cells = stored.layers[layer]().float(), list[AsCodedCell]()
             path = stored.path(x, published=True)
             optima = path.solve([torch.full_like(path.critical_penalty, penalty) for penalty in penalties])
             for fit, order in enumerate(orders):
@@ -142,8 +142,10 @@ def replay_layers(
                             tokens=int((~tested).sum()),
                         )
                     )
-            progress(0.2 + 0.8 * (number + 1) / len(stored.layers))
-    return cells
+            progress(0.2 + 0.8 * (layer + 1) / len(stored.layers))
+            return cells
+
+        return divided(AsCodedCell, "the paper's probes", list(stored.layers), replayed)
 
 
 def replay(

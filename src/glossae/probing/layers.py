@@ -16,7 +16,7 @@ from torch import Tensor
 from glossae.errors import GlossaeError
 from glossae.lm import BATCH_TOKENS, LanguageModel, Site, TokenizedCorpus, stored_activations
 from glossae.probing.path import ProbePath
-from glossae.results import ProbeCell, ProbeLayer
+from glossae.results import ProbeCell, ProbeLayer, divided
 
 # the share of the sampled sentences that each seed holds out
 HELD_OUT = 0.2
@@ -189,7 +189,6 @@ def probe_layers(
             Otherwise activations are standardised and the bias is free, as they always are in the layer choice's cells.
         scratch: the folder for the activations of all layers; one layer at a time is in memory.
     """
-    cells: list[ProbeCell] = []
     with stored_layers(
         lm,
         sample,
@@ -199,8 +198,9 @@ def probe_layers(
         scratch=scratch,
         progress=lambda share: progress(0.3 * share),
     ) as stored:
-        for number, (layer, read) in enumerate(stored.layers.items()):
-            x = read().float()
+
+        def probed(layer: int) -> list[ProbeCell]:
+            x, cells = stored.layers[layer]().float(), list[ProbeCell]()
             if published:
                 cells += _cells(lm.name, layer, stored.path(x, published=True), penalties, stored)
             # in place: mean 0 and variance 1, and a constant activation becomes 0
@@ -209,8 +209,10 @@ def probe_layers(
             x /= torch.where(deviation > 0, deviation, torch.ones_like(deviation))
             path = stored.path(x, published=False)
             cells += _cells(lm.name, layer, path, () if published else penalties, stored)
-            progress(0.3 + 0.7 * (number + 1) / len(stored.layers))
-    return cells
+            progress(0.3 + 0.7 * (layer + 1) / len(stored.layers))
+            return cells
+
+        return divided(ProbeCell, "probes", list(stored.layers), probed)
 
 
 def _cells(

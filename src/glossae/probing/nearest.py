@@ -5,17 +5,18 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from glossae import ranks
 from glossae.errors import GlossaeError
 from glossae.lm import (
     BATCH_TOKENS,
     LanguageModel,
     Site,
     TokenizedCorpus,
-    activations,
     batches,
+    own_activations,
     require_finite,
 )
-from glossae.results import NearestLayer, Separation
+from glossae.results import NearestLayer, Separation, divided
 
 # the least sentences of a language, half of which are held out
 LEAST_SENTENCES = 10
@@ -80,20 +81,21 @@ def language_layers(
                 f"layer: the sentences of '{language}' cannot be split in halves that share no pair; give more of them"
             )
     weights = np.random.default_rng([seed, seeds]).exponential(size=(DRAWS, int(pair.max()) + 1))[:, pair]
-    rows = []
-    for layer, values in enumerate(means):
-        x = values[kept].astype(np.float64)
+
+    def compared(layer: int) -> list[NearestLayer]:
+        x = means[layer][kept].astype(np.float64)
         of_difference = [_difference(x, languages, target, ~out) for out in held_out]
         of_probe = [_probe(x, languages == target, ~out) for out in held_out]
         difference, probe = (
             _separation(scores, languages, target, held_out, weights) for scores in (of_difference, of_probe)
         )
         weaker = min(difference, probe, key=lambda method: method.auroc)
-        rows.append(
-            NearestLayer(layer=layer, difference=difference, probe=probe, score=weaker.auroc, se=weaker.se)
-        )
         progress(0.5 + 0.5 * (layer + 1) / lm.layers)
-    return rows
+        return [
+            NearestLayer(layer=layer, difference=difference, probe=probe, score=weaker.auroc, se=weaker.se)
+        ]
+
+    return divided(NearestLayer, "layers compared", range(lm.layers), compared)
 
 
 def nearest_candidates(rows: Sequence[NearestLayer]) -> list[int]:
@@ -123,7 +125,8 @@ def _sentence_means(
     means = [np.zeros((len(tokens), lm.width(place)), dtype=np.float32) for place in sites]
     counts = np.zeros(len(tokens), dtype=np.int64)
     done = 0
-    for part in require_finite(lm, activations(lm, batches(tokens, budget), sites), tokens):
+    mine = ranks.mine(batches(tokens, budget))
+    for part in require_finite(lm, own_activations(lm, mine, sites), tokens):
         # a batch has whole sentences
         numbers, row, lengths = part.sentence.unique(return_inverse=True, return_counts=True)
         index = numbers.cpu().numpy()
@@ -132,8 +135,9 @@ def _sentence_means(
             x = part.sites[place].float()
             sums = x.new_zeros(len(numbers), x.shape[1]).index_add_(0, row, x)
             values[index] = (sums / lengths[:, None]).cpu().numpy()
-        done += len(part.batch.index)
-        progress(done / len(tokens))
+        done += len(part.batch.index) * ranks.count()
+        progress(min(1.0, done / len(tokens)))
+    ranks.sum_arrays(f"means of {len(tokens)} sentences at {len(sites)} layers", *means, counts)
     return means, counts
 
 

@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
+from glossae import ranks
 from glossae._version import __version__
 from glossae.corpora import OPTIONAL, Corpus, Roles, TextStream, parse_stream, sentence_keys
 from glossae.errors import GlossaeError, one_line
@@ -324,7 +325,10 @@ class Context:
             }
         )
         stored = self.folder.record.get("habits", {}).get(lm.name)
-        if stored is None or stored["of"] != known:
+        # one rank decides for all: what a machine is fast in may differ
+        if ranks.exchange(stored is None or (stored["of"] != known and not ranks.world()[0]), "known habits")[
+            0
+        ]:
             sample = habit_sample(self.roles.corpora["train"], (self.target, self.reference))
             begun, found = find_habits(lm, sample, recipe)
             in_half = self._loss_in_half(lm, sample, begun)
@@ -346,6 +350,7 @@ class Context:
                 "warning": begun.warning,
                 "sinks": [each.to_json() for each in found],
             }
+        (stored, *_) = ranks.exchange(stored, "habits")
         if stored.get("bfloat16"):
             lm.model.to(torch.bfloat16)
         elif lm.model.dtype != resolve_dtype(recipe.dtype, lm.device):

@@ -5,6 +5,7 @@ import resource
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -16,17 +17,17 @@ from glossae import ranks
 from glossae._version import __version__
 from glossae.corpora import Generator, Roles, build_roles, untested_languages
 from glossae.errors import GlossaeError
-from glossae.files import noting
+from glossae.files import fingerprint, guarded, noting, written_elsewhere
 from glossae.lm import clear_passes, locate, look_up
 from glossae.memory import enough_memory
 from glossae.paper import published_figures
 from glossae.recipe import Recipe, load_recipe, nearest, settings_by_key, shared_results, value_text
 from glossae.record import RECIPE, RESULTS
 from glossae.results import SCHEMA_VERSION, EvidenceResult, GridResult, Results, SaeResult, StageResults
-from glossae.run.context import TOY, Context, Show, longest_text
-from glossae.run.folder import PASSES, REPORT, Parts, Run, RunFolder, check_folder, claimed
+from glossae.run.context import TOY, Context, Progress, Show, longest_text
+from glossae.run.folder import PARTS, PASSES, REPORT, Parts, Run, RunFolder, check_folder, claimed
 from glossae.run.tracking import Tracking, check_tracker
-from glossae.stages import STAGES, load_stages, stage_of, take_part
+from glossae.stages import STAGES, load_stages, stage_of
 from glossae.toy import toy_corpus
 
 # stages take at least so many seconds, and so many times as long as the page takes to draw, before it is drawn
@@ -153,16 +154,37 @@ def check_stages(context: Context, planned: Sequence[str]) -> None:
 
 
 def assist(recipe: Recipe, out: Path) -> None:
-    """Take part in the trainings of a run that rank 0 does with the same recipe, until it has ended; prints nothing.
+    """Take part in the stages of a run that rank 0 does with the same recipe, until it has ended; prints nothing.
+
+    Rank 0 alone decides which stages are run and which parts of them are there, and writes the run.
 
     Raises:
         GlossaeError: a rank has failed, or has other text or another model.
     """
-    context = None
-    for job in ranks.jobs():
-        # only now: what has to be fetched was fetched by rank 0
-        context = context or Context(recipe, roles_of(recipe), RunFolder(out), Show(quiet=True, silent=True))
-        take_part(context, job)
+    with ExitStack() as stack:
+        context = None
+        for job in ranks.jobs():
+            if context is None:
+                # only now: what has to be fetched was fetched by rank 0, which has made the folder, too
+                stack.enter_context(guarded(out))
+                stack.enter_context(written_elsewhere(out, but=out / PASSES))
+                context = Context(recipe, roles_of(recipe), RunFolder(out), Show(quiet=True, silent=True))
+            context.folder.record = job["record"]
+            context.parts = {name: Parts(out / name / PARTS / own) for name, own in job["parts"].items()}
+            _joint(context, job["stage"], lambda _: None)
+
+
+def _joint(context: Context, name: str, progress: Progress) -> StageResults:
+    """What a stage comes to; if torchrun started several ranks, each of them calls this.
+
+    Raises:
+        GlossaeError: as the stage, or a rank has failed, or has other text or another model.
+    """
+    with ranks.alone():
+        known = [context.base["model"], context.habits]
+    text = {role: corpus.sha256 for role, corpus in context.roles.corpora.items()}
+    ranks.agree("text or model", fingerprint([known, text]))
+    return stage_of(name).run(context, progress)
 
 
 def refuse_another_model(folder: RunFolder, recipe: Recipe) -> None:
@@ -437,7 +459,13 @@ def run_stage(context: Context, name: str) -> float:
     too_large = f"{name}: there is not enough memory; lower {stage.lower}"
     with parts.timed() as seconds, noting() as written:
         with context.show.stage(name, stage.doing(context.recipe)) as progress, enough_memory(too_large):
-            summary = stage.run(context, progress)
+            job = {
+                "stage": name,
+                "record": folder.record,
+                "parts": {each: own.folder.name for each, own in context.parts.items()},
+            }
+            with ranks.called(job):
+                summary = _joint(context, name, progress)
         facts = _facts(seconds(), summary.sae or summary.grid)
     facts |= {"made_under": context.environment, "inputs": context.pieces(inputs)}
     folder.finish(name, whole, summary, facts, inputs.after, written)

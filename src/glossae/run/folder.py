@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 from filelock import FileLock, Timeout
 
+from glossae import ranks
 from glossae.declared import check_archive, check_table
 from glossae.effects import Arrays, Keep
 from glossae.errors import GlossaeError
@@ -37,6 +38,7 @@ from glossae.files import (
     replacing,
     write_json,
     write_text,
+    writes_here,
 )
 from glossae.recipe import Recipe, load_recipe
 from glossae.record import RECIPE, RECORD, RESULTS, Record, again
@@ -384,7 +386,24 @@ class Parts:
                 path.rmdir()
 
     def arrays(self, name: str, work: Callable[[], Arrays]) -> Arrays:
-        """Arrays by name; `work` makes them, unless they are there."""
+        """Arrays by name; `work` makes them, unless they are there.
+
+        In joint work (`glossae.ranks`), all ranks get rank 0's; all do the work if it finds none.
+        """
+        if (
+            known := ranks.first_arrays(f"part {name}", None if ranks.rank() else self._arrays(name))
+        ) is not None:
+            return known
+        path = self.folder / f"{name}.npz"
+        found = ranks.first_arrays(f"part {name} made", work())
+        assert found is not None
+        if writes_here(path):
+            with replacing(path) as temporary, temporary.open("wb") as file:
+                np.savez(file, **found, **{_HASH: np.array(_arrays_hash(found))})  # type: ignore[arg-type]
+        return found
+
+    def _arrays(self, name: str) -> Arrays | None:
+        """The arrays that are there."""
         path = self.folder / f"{name}.npz"
         # one that cannot be read, as after a power cut, is made again
         broken = (
@@ -404,20 +423,23 @@ class Parts:
             # the archive's checksums do not cover the names, nor which arrays there are
             if str(own.pop(_HASH, "")) == _arrays_hash(own):
                 return own
-        found = work()
-        with replacing(path) as temporary, temporary.open("wb") as file:
-            np.savez(file, **found, **{_HASH: np.array(_arrays_hash(found))})  # type: ignore[arg-type]
-        return found
+        return None
 
     def json(self, name: str, work: Callable[[], Json]) -> Json:
-        """What JSON holds; `work` makes it, unless it is there."""
+        """What JSON holds; `work` makes it, unless it is there; of ranks as `arrays`."""
         path = self.folder / f"{name}.json"
+        known: list[Json] = []
         with suppress(GlossaeError, OSError, ValueError, KeyError, TypeError):
             stored = read_json(path)
             if stored["hash"] == fingerprint(stored["value"]):
-                value: Json = stored["value"]
-                return value
+                known.append(stored["value"])
+        (known, *_) = ranks.exchange(known if ranks.rank() == 0 else [], f"part {name}")
+        if known:
+            return known[0]
         found = work()
+        if ranks.count() > 1:
+            # files that the work wrote are rank 0's
+            (found, *_) = ranks.exchange(found, f"part {name} made")
         # what is not finite is refused at the end of the stage, in its words
         with suppress(ValueError):
             # as it will be read
@@ -465,6 +487,8 @@ def as_rows(items: Sequence[Any]) -> list[dict[str, Any]]:
 
 def write_table(path: Path, rows: list[dict[str, Any]] | dict[str, np.ndarray] | pd.DataFrame) -> None:
     """Write rows (dictionaries with the same keys), columns by name, or a table as a Parquet file."""
+    if not writes_here(path):
+        return
     with replacing(path) as temporary:
         pd.DataFrame(rows).to_parquet(temporary, index=False)
 

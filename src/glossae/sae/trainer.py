@@ -161,7 +161,9 @@ def untrained(
             "sae: the model's activations are not finite; an untrained autoencoder needs finite ones"
         )
     sae = Sae(config).to(x.device)
-    return _unscaled(sae, _start(sae, config, x, seed, centre, published))
+    # whole at every rank
+    with ranks.alone():
+        return _unscaled(sae, _start(sae, config, x, seed, centre, published))
 
 
 @torch.no_grad()
@@ -229,18 +231,18 @@ def _share(config: SaeConfig) -> Sae:
 
 @torch.no_grad()
 def _joined(share: Sae, config: SaeConfig) -> Sae:
-    """The whole SAE at rank 0, block by block of rows; at other ranks the share."""
+    """The whole SAE at every rank, block by block of rows."""
     if ranks.count() == 1:
         return share
-    whole = Sae(config).to(share.b_dec.device).requires_grad_(False) if ranks.rank() == 0 else None
-    for name, own in share.state_dict().items():
-        into = None if whole is None else whole.state_dict()[name]
+    whole = Sae(config).to(share.b_dec.device).requires_grad_(False)
+    for name, into in whole.state_dict().items():
+        own = share.state_dict()[name]
         if name not in ROWS or own.ndim == 0:
-            if into is not None:
-                into.copy_(own)
+            # moments in bfloat16 are rounded by each rank in its own way
+            into.copy_(ranks.first_(own))
         elif not (config.tied and name == "W_dec"):
             ranks.collect(own, into)
-    return whole or share
+    return whole
 
 
 def _centre_of(x: Float[Tensor, "tokens d_in"], which: Centre) -> Float[Tensor, " d_in"]:

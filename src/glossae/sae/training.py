@@ -92,8 +92,8 @@ def train_group(
         progress: called with the finished share.
 
     In joint work (`glossae.ranks`), every rank gives the same jobs, stream and mixer. Each holds
-    `ceil(latents / ranks)` latents of every SAE, and the result is the one-process result apart from rounding: rank 0
-    returns whole SAEs, and others their shares.
+    `ceil(latents / ranks)` latents of every SAE in training, and the result is the one-process result apart from
+    rounding. Every rank returns whole SAEs.
 
     Raises:
         GlossaeError: there are no activations, some are not finite, memory is exhausted, or the loss diverges;

@@ -1,13 +1,12 @@
 """The stages of a run, a file each. A new stage is a file with a `STAGE` in it, and its name in this list."""
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from glossae.run.context import Context
     from glossae.stages.stage import Stage
 
-__all__ = ["STAGES", "load_stages", "stage_of", "take_part"]
+__all__ = ["STAGES", "load_stages", "stage_of"]
 
 STAGES = (
     "corpora",
@@ -37,8 +36,3 @@ def stage_of(name: str) -> "Stage":
 def load_stages() -> "list[Stage]":
     """Every stage, in order."""
     return [stage_of(name) for name in STAGES]
-
-
-def take_part(context: "Context", job: Any) -> None:
-    """Take part, at another rank than 0, in the training that rank 0 calls for with `job`."""
-    import_module("glossae.stages.shared.sae_jobs").train_called(context, job)

@@ -12,6 +12,7 @@ from typing import Any
 
 from glossae.errors import GlossaeError
 from glossae.evidence import layers, nearest_language, panels, short_sizes
+from glossae.files import delete
 from glossae.lm import LanguageModel
 from glossae.paper import AsCodedCell, as_coded_table, paper_batches, replay_agreement, replay_layers
 from glossae.plan import UNKNOWN, Quantities, Shape, Work, count_text, sentences_of, share_of, tokens_of
@@ -164,7 +165,7 @@ def run(context: Context, progress: Progress) -> StageResults:
             ]
     # those of an earlier run in this folder are not this one's
     for name in ("cells", "as_coded"):
-        (folder / f"{name}.parquet").unlink(missing_ok=True)
+        delete(folder / f"{name}.parquet")
     if cells:
         write_table(folder / "cells.parquet", as_rows(cells))
     if replayed:

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from glossae.errors import GlossaeError
-from glossae.files import path_named
+from glossae.files import delete, path_named
 from glossae.lm import (
     FoundSinks,
     LanguageModel,
@@ -127,7 +127,7 @@ def run(context: Context, progress: Progress) -> StageResults:
         sae = context.given.sae.to(context.lm.device)
         check_fits(sae, d_in=context.lm.width(site), model=recipe.model, site=site.name, layer=site.layer)
         # a log of an earlier training in this folder is not this one's
-        (folder / "log.parquet").unlink(missing_ok=True)
+        delete(folder / "log.parquet")
     sae.save(folder)
     quality = sae.quality = measure(
         context.lm,

@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from glossae import ranks
 from glossae.errors import GlossaeError
 from glossae.evidence import match_latents, stability_result, testing
-from glossae.files import file_sha256, note, read_json, write_json
+from glossae.files import delete, file_sha256, note, read_json, write_json
 from glossae.plan import Quantities, Work, sentences_of, tokens_of
 from glossae.results import NotTested, StageResults
 from glossae.run.context import Context, Inputs, Progress, part
@@ -68,7 +69,7 @@ def run(context: Context, progress: Progress) -> StageResults:
     if rows:
         write_table(table, rows)
     else:
-        table.unlink(missing_ok=True)
+        delete(table)
     return StageResults(stability=stability_result(matches, frozen, one, panel.role))
 
 
@@ -79,14 +80,16 @@ def _place(context: Context, seed: int) -> Path:
 def _autoencoder(context: Context, seed: int, progress: Progress) -> Sae:
     """The autoencoder of another seed: trained, or taken where an earlier try of this stage has finished it."""
     folder, identity = _place(context, seed), training_identity(context, seed)
-    if _trained(folder, identity):
+    # one rank looks for all: files of the others' may be late
+    if ranks.exchange(ranks.rank() == 0 and _trained(folder, identity), "a trained autoencoder")[0]:
         progress(1.0)
         return read_sae(folder / "sae.safetensors").to(context.lm.device)
-    (folder / TRAINED).unlink(missing_ok=True)
+    delete(folder / TRAINED)
     sae, log = train_autoencoder(context, f"stability/{folder.name}", progress, seed)
     sae.save(folder)
     write_table(folder / "log.parquet", as_rows(log))
-    write_json(folder / TRAINED, _facts(folder, identity))
+    if ranks.rank() == 0:
+        write_json(folder / TRAINED, _facts(folder, identity))
     return sae
 
 

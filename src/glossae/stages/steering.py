@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from glossae.corpora import first_of_each
 from glossae.effects import FAMILIES, Knob, UnitSet, families
 from glossae.evidence import identify
+from glossae.files import delete
 from glossae.plan import BLOCK_OPERATIONS, Quantities, Work, sentences_of, tokens_of
 from glossae.results import (
     Identifiers,
@@ -153,7 +154,7 @@ def _write_knobs(context: Context, chosen: Sequence[UnitSet]) -> None:
     """Each family as a knob at the dose 1; a whole encoder is the run's own and need not be written again."""
     folder = context.folder.path / "steering" / KNOBS
     for name in FAMILIES:
-        (folder / f"{name}.safetensors").unlink(missing_ok=True)
+        delete(folder / f"{name}.safetensors")
     for family in chosen:
         if family.competes:
             continue

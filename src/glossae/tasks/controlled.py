@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
+from glossae import ranks
 from glossae.corpora import Corpus, Example, Sentence, Task
 from glossae.effects import Edit, Step, Sweep, UnitSet, compile_steps
 from glossae.errors import GlossaeError
@@ -239,7 +240,7 @@ def states_under(
     pool: Pool,
     progress: Callable[[float], None],
 ) -> States:
-    """The states of batches of texts under each edit, float32.
+    """The states of batches of texts under each edit, float32; in joint work each rank runs its own batches.
 
     Args:
         text_batches: the batches, each with the finished share after it.
@@ -247,17 +248,21 @@ def states_under(
     fns = compile_steps(steps)
     found: np.ndarray | None = None
     with replay(lm, site, read) as run:
-        for batch, share in text_batches:
+        for batch, share in ranks.mine(text_batches):
             own = run.begin(batch)
             for number, (step, fn) in enumerate(zip(steps, fns, strict=True)):
                 states = own if fn is None or step.edit is None else run.under(fn, step.edit.positions)
                 assert states is not None
                 pooled = pool(batch, states).cpu().numpy()
                 if found is None:
-                    found = np.empty((len(fns), rows, pooled.shape[1]), dtype=np.float32)
+                    found = np.zeros((len(fns), rows, pooled.shape[1]), dtype=np.float32)
                 found[number, batch.index.numpy()] = pooled
             progress(share)
-    assert found is not None
+    # a rank without a batch does not know the width
+    width = max(ranks.meet(f"states of {rows} texts", 0 if found is None else found.shape[2]))
+    if found is None:
+        found = np.zeros((len(fns), rows, width), dtype=np.float32)
+    ranks.sum_arrays(f"states under {len(fns)} edits", found)
     return found
 
 

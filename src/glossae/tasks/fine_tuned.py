@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Int
 from torch import nn
 
+from glossae import ranks
 from glossae.corpora import Task
 from glossae.effects import Edit, apply_edit
 from glossae.environment import install
@@ -94,22 +95,25 @@ def fine_tuned(
     tokens = encode_texts(lm, division.rows, task=task, max_tokens=max_tokens, prefix=prefix)
     train, test = tokens.take(learned), tokens.take(tried)
     labels = torch.from_numpy(division.labels[learned]).to(lm.device)
-    predicted = np.empty((len(own.sweep), tuning.seeds, len(tried)), dtype=np.int64)
-    for number, step in enumerate(own.sweep):
-        for run in range(tuning.seeds):
-            done = number * tuning.seeds + run
 
-            def told(share: float, done: int = done) -> None:
-                progress((done + share) / (len(own.sweep) * tuning.seeds))
+    def tuned(done: int) -> list[int]:
+        step, run = own.sweep[done // tuning.seeds], done % tuning.seeds
 
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(seed + run)
-                with lora_adapters(lm, tuning.rank) as weights:
-                    width = lm.model.config.get_text_config().hidden_size
-                    head = nn.Linear(width, len(task.labels)).to(lm.device)
-                    with apply_edit(lm, site, step.units, step.edit):
-                        _train(lm, weights, head, train, labels, tuning, seed + run, told)
-                        predicted[number, run] = _predicted(lm, head, test, budget)
+        def told(share: float) -> None:
+            progress((done + share) / (len(own.sweep) * tuning.seeds))
+
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed + run)
+            with lora_adapters(lm, tuning.rank) as weights:
+                width = lm.model.config.get_text_config().hidden_size
+                head = nn.Linear(width, len(task.labels)).to(lm.device)
+                with apply_edit(lm, site, step.units, step.edit):
+                    _train(lm, weights, head, train, labels, tuning, seed + run, told)
+                    found: list[int] = _predicted(lm, head, test, budget).tolist()
+        return found
+
+    every = ranks.each("fine-tuned models", range(len(own.sweep) * tuning.seeds), tuned)
+    predicted = np.array(every, dtype=np.int64).reshape(len(own.sweep), tuning.seeds, len(tried))
     truth, groups = division.labels[tried], division.groups[tried].astype(str).tolist()
     result: list[TaskScore] = []
     for metric in CONTROLLED:

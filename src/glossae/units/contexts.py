@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from scipy.stats import rankdata
 
+from glossae import ranks
 from glossae.corpora import Corpus
 from glossae.lm import LanguageModel, Site, TokenizedCorpus, activations, batches, pad
 from glossae.results import UnitRow
@@ -127,27 +128,26 @@ def token_texts(
     Attention sinks, on which units are not read, are left out.
     """
     chosen = torch.tensor(list(units), dtype=torch.int64, device=lm.device)
-    texts = []
-    for number, sentence in enumerate(tokens.corpus.sentences):
+
+    def of(number: int) -> dict[str, Any]:
+        sentence = tokens.corpus.sentences[number]
         (part,) = activations(lm, [pad(tokens, torch.tensor([number]).numpy())], [site])
         x = part.sites[site].float()[:LONGEST_SHOWN]
         pre = sae.pre_activations(x, chosen).T.tolist()
         fires = (~_fired_values(sae, x, chosen).isnan()).T.tolist()
         readable = readable_tokens(lm, tokens.ids[number][tokens.prefix :].tolist())
         places = part.position[:LONGEST_SHOWN] - tokens.prefix
-        texts.append(
-            {
-                "pair": sentence.pair,
-                "source": sentence.source,
-                "language": sentence.language,
-                "tokens": [readable[place] for place in places.tolist()],
-                "units": {
-                    str(unit): {"pre": pre[column], "fires": fires[column]}
-                    for column, unit in enumerate(units)
-                },
-            }
-        )
-    return texts
+        return {
+            "pair": sentence.pair,
+            "source": sentence.source,
+            "language": sentence.language,
+            "tokens": [readable[place] for place in places.tolist()],
+            "units": {
+                str(unit): {"pre": pre[column], "fires": fires[column]} for column, unit in enumerate(units)
+            },
+        }
+
+    return ranks.each("shown texts", range(len(tokens)), of)
 
 
 def readable_tokens(lm: LanguageModel, ids: Sequence[int]) -> list[str]:
@@ -178,5 +178,5 @@ def _auroc(positive: np.ndarray, negative: np.ndarray) -> float:
     """Area under the ROC curve, ties counted half (the Mann-Whitney statistic over all pairs)."""
     if not len(positive) or not len(negative):
         return 0.5
-    ranks = rankdata(np.concatenate([positive, negative]))[: len(positive)]
-    return float((ranks.sum() - len(positive) * (len(positive) + 1) / 2) / (len(positive) * len(negative)))
+    places = rankdata(np.concatenate([positive, negative]))[: len(positive)]
+    return float((places.sum() - len(positive) * (len(positive) + 1) / 2) / (len(positive) * len(negative)))

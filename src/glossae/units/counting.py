@@ -7,8 +7,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from glossae import ranks
 from glossae.errors import GlossaeError
-from glossae.lm import LanguageModel, Site, TokenizedCorpus, activations, batches, require_finite
+from glossae.lm import LanguageModel, Site, TokenizedCorpus, batches, own_activations, require_finite
 from glossae.sae import Sae
 from glossae.units.histograms import LAYOUTS
 from glossae.units.kinds import CountedUnits, Latents
@@ -157,6 +158,9 @@ def collect_all(
     In the table a direction has the mean of all
     its values: its offset would be an arbitrary cut, and ranks need none.
 
+    In joint work (`glossae.ranks`), each rank counts its own batches. Counts, extremes and tables are then those of one
+    process, and sums are so apart from the order of float64 additions.
+
     Args:
         lm: the model.
         site: the units' site.
@@ -180,11 +184,15 @@ def collect_all(
             raise GlossaeError(f"units: {units.identity} is not of {site}")
     counters = [Counter(units, tokens, table=table) for units in unit_sets]
     done, total = 0, int(tokens.lengths.sum())
-    for part in require_finite(lm, activations(lm, batches(tokens, budget), [site]), tokens):
-        done += len(part.sentence)
+    mine = ranks.mine(batches(tokens, budget))
+    for part in require_finite(lm, own_activations(lm, mine, [site]), tokens):
+        done += len(part.sentence) * ranks.count()
         for counter in counters:
             counter.add(part.sites[site], part.sentence)
-        progress(done / total)
+        progress(min(1.0, done / total))
+    ranks.meet(f"counts of {len(counters)} sets of units on {total} tokens at {site}")
+    for counter in counters:
+        counter.join(lm.device)
     return [counter.finish() for counter in counters]
 
 
@@ -227,12 +235,7 @@ class Counter:
         numbers, row, lengths = sentence.unique_consecutive(return_inverse=True, return_counts=True)
         language = self._language[numbers]
         sums.tokens.index_add_(0, language, lengths)
-        for name, count in zip(sums.languages, sums.tokens.tolist(), strict=True):
-            if count > MOST_TOKENS:
-                raise GlossaeError(
-                    f"statistics of {sums.identity}: {count} tokens of '{name}' are more than a histogram "
-                    f"can count ({MOST_TOKENS})"
-                )
+        self._check_tokens(sums)
         self._x_sum.index_add_(0, language[row], x.double())
         if self._table is not None:
             self._table.sentences(numbers, lengths)
@@ -248,6 +251,29 @@ class Counter:
             for first in range(0, len(self.units), step):
                 ids = range(first, min(first + step, len(self.units)))
                 self._add_dense(sums, own, ids, self.units.read(x[inside], ids), place, numbers[chosen])
+
+    def join(self, device: torch.device) -> None:
+        """Add what every rank has counted, in joint work; a rank without a batch made its sums on no device yet."""
+        sums = self._on(device)
+        for name, tensor in sums.tensors().items():
+            if name == "active_max":
+                tensor.neg_()
+            (ranks.least_ if name.startswith("active_m") else ranks.sum_)(tensor)
+            if name == "active_max":
+                tensor.neg_()
+        ranks.sum_(self._x_sum)
+        self._check_tokens(sums)
+        if self._table is not None:
+            self._table.join()
+
+    @staticmethod
+    def _check_tokens(sums: UnitStatistics) -> None:
+        for name, count in zip(sums.languages, sums.tokens.tolist(), strict=True):
+            if count > MOST_TOKENS:
+                raise GlossaeError(
+                    f"statistics of {sums.identity}: {count} tokens of '{name}' are more than a histogram "
+                    f"can count ({MOST_TOKENS})"
+                )
 
     def finish(self) -> Collected:
         """The counts, on the CPU."""

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int, Shaped
 from scipy.sparse import coo_array, csc_array, sparray, vstack
 from torch import Tensor
 
+from glossae import ranks
 from glossae.corpora import cluster_names
 from glossae.errors import GlossaeError
 from glossae.lm import TokenizedCorpus
@@ -161,13 +162,25 @@ class TableBuilder:
             )
         )
 
+    def join(self) -> None:
+        """Take in what the other ranks have added, in joint work (`glossae.ranks`)."""
+        if ranks.count() == 1:
+            return
+        ranks.sum_arrays("tokens of sentences", self._tokens)
+        row, unit, mean, fired = (
+            torch.cat(ranks.gather_lists(torch.from_numpy(own), "entries of a table")).numpy()
+            for own in self._columns()
+        )
+        self._parts = [(row, unit, mean, fired)]
+
+    def _columns(self) -> Iterator[np.ndarray]:
+        """Row, unit, mean and tokens that fire, of every entry."""
+        for i, dtype in enumerate((np.int32, np.int32, np.float32, np.int32)):
+            yield np.concatenate([np.zeros(0, dtype), *(part[i] for part in self._parts)])
+
     def finish(self) -> SentenceTable:
         """Return the table."""
-        kinds = (np.int32, np.int32, np.float32, np.int32)
-        row, unit, mean, fired = (
-            np.concatenate([np.zeros(0, dtype), *(part[i] for part in self._parts)])
-            for i, dtype in enumerate(kinds)
-        )
+        row, unit, mean, fired = self._columns()
         self._parts.clear()
         sentences = self._corpus.sentences
         languages, sources, pairs, docs = (

@@ -22,7 +22,7 @@ from glossae.evidence.testing.claims import (
     claim_evidence,
     q_values,
 )
-from glossae.files import fingerprint, read_json, write_json
+from glossae.files import fingerprint, read_json, write_json, writes_here
 from glossae.units import SentenceTable
 
 
@@ -100,7 +100,7 @@ def freeze(evidence: Evidence, claim: str, path: Path, *, text: str) -> FrozenSe
         "text": text,
     }
     frozen = FrozenSet(**fields, hash=_hash(fields))
-    if path.exists() and load_frozen(path).hash != frozen.hash:
+    if writes_here(path) and path.exists() and load_frozen(path).hash != frozen.hash:
         raise GlossaeError(f"{path}: another set is frozen there: remove the file, or name another")
     write_json(path, asdict(frozen))
     return frozen

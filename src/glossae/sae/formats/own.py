@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from glossae.errors import GlossaeError
-from glossae.files import tensors_sha256, write_tensors
+from glossae.files import delete, tensors_sha256, write_tensors
 from glossae.lm import Site
 from glossae.results import SpliceLoss
 from glossae.sae.formats.reading import Keys, Tensors, build
@@ -39,7 +39,7 @@ def save(sae: Sae, folder: Path) -> None:
     write_tensors(path, tensors, {KEY: _text(said)})
     # of an earlier version, whose tensors have just been replaced
     if "format" in _beside(folder):
-        (folder / CONFIG).unlink()
+        delete(folder / CONFIG)
 
 
 def is_own(path: Path) -> bool:

@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,16 +13,15 @@ from torch import Tensor
 
 from glossae import ranks
 from glossae.errors import GlossaeError
-from glossae.files import fingerprint
 from glossae.lm import (
     LanguageModel,
     Site,
     StreamedTokens,
     TokenizedCorpus,
-    activations,
     batches,
     in_chunks,
     in_text_order,
+    own_activations,
     pad,
     require_finite,
     resolve_device,
@@ -31,7 +29,7 @@ from glossae.lm import (
 )
 from glossae.plan import Quantities, Shape, Work, bytes_text, memory_bytes
 from glossae.recipe import Recipe
-from glossae.run.context import Context, Progress, model_identity, part
+from glossae.run.context import Context, Progress, part
 from glossae.run.folder import CHECKPOINTS
 from glossae.sae import (
     KEPT,
@@ -125,7 +123,7 @@ class TrainingText:
             GlossaeError: some are not finite; the line shows the sentence.
         """
         own = ((x,) for x in self._own(start + ranks.rank(), ranks.count()))
-        yield from (x for (x,) in ranks.in_turn(own, self.lm.device))
+        yield from (x for (x,) in ranks.in_turn(own, self.lm.device, f"training text at {self.site}"))
 
     def _own(self, start: int, every: int) -> Iterator[Tensor]:
         # more than a run keeps, and never gone through again
@@ -134,7 +132,7 @@ class TrainingText:
             own = text()
             size = self.recipe.sae.batch_sentences
             made = batches(own, self.recipe.batch_tokens) if size is None else [pad(own, np.arange(len(own)))]
-            yield in_text_order(require_finite(lm, activations(lm, made, [self.site]), own))[self.site]
+            yield in_text_order(require_finite(lm, own_activations(lm, made, [self.site]), own))[self.site]
 
     def _texts(self) -> Iterator[Callable[[], TokenizedCorpus]]:
         """Each chunk of all epochs, read when it is called for: those that are passed over cost nothing."""
@@ -200,7 +198,7 @@ def train_jobs(
 ) -> list[tuple[Sae, list[TrainPoint]]]:
     """Train autoencoders in one pass over the text, with checkpoints in the stage's folder.
 
-    If torchrun started several ranks, rank 0 calls this, and the others take part by `train_called`.
+    In joint work (`glossae.ranks`), each rank holds a share of the latents.
 
     Args:
         context: the run.
@@ -213,46 +211,7 @@ def train_jobs(
     Raises:
         GlossaeError: as `train_group`.
     """
-    called = {
-        "stage": stage,
-        "model": text.lm.name,
-        "habits": context.folder.record["habits"],
-        "site": [text.site.name, text.site.layer],
-        "recipe": text.recipe.to_dict(),
-        "jobs": [[dataclasses.asdict(config), dataclasses.asdict(settings)] for config, settings in jobs],
-        "identity": identity,
-    }
-    with ranks.called(called):
-        return _train(context, stage, jobs, text, identity, progress)
-
-
-def train_called(context: Context, called: Any) -> None:
-    """Take part in the training that rank 0 calls for.
-
-    Raises:
-        GlossaeError: as `train_group`, or this rank has other text or another model.
-    """
-    context.folder.record["habits"] = called["habits"]
-    lm = context.model(called["model"])
-    recipe = type(context.recipe).model_validate(called["recipe"])
-    text, _ = training_text(context, lm, Site(*called["site"]), recipe, lambda _: None)
-    jobs = [
-        (SaeConfig(**config | {"matryoshka": tuple(config["matryoshka"])}), TrainSettings(**settings))
-        for config, settings in called["jobs"]
-    ]
-    _train(context, called["stage"], jobs, text, called["identity"], lambda _: None)
-
-
-def _train(
-    context: Context,
-    stage: str,
-    jobs: Sequence[tuple[SaeConfig, TrainSettings]],
-    text: TrainingText,
-    identity: str,
-    progress: Progress,
-) -> list[tuple[Sae, list[TrainPoint]]]:
-    own = [context.roles.corpora["train"].sha256, model_identity(text.lm.name), len(text.tokens), text.total]
-    ranks.agree("text or model", fingerprint(own))
+    ranks.meet(f"training {len(jobs)} autoencoders on {text.total} tokens, {len(text.tokens)} texts")
     minutes, folder = context.recipe.sae.checkpoint, context.folder.path / stage
     checkpoints = None
     if minutes is not None:
