@@ -85,8 +85,7 @@ def test_numbers_taken_from_the_code_are_still_there():
     assert as_coded.BATCH_SENTENCES == probe.BATCH_SENTENCES
     assert path.MAX_PRECONDITIONED_WIDTH == probe.MAX_EIGH_WIDTH
     assert loss.MAX_LOGITS == quantities.MAX_LOGITS
-    own = (sae_training.VALUES_AT_ONCE[True], sae_training.KEPT)
-    assert own == (training.VALUES_AT_ONCE, training.KEPT)
+    assert sae_training.KEPT == training.KEPT
     assert trainer.DENSE_ABOVE == quantities.LIVE
     assert matching.CANDIDATES == stability.CANDIDATES
     own = (result.ATTRIBUTED_SENTENCES, result.RANDOM_TOKENS, identification.SENTENCES)

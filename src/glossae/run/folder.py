@@ -411,19 +411,25 @@ class Parts:
 
     def json(self, name: str, work: Callable[[], Json]) -> Json:
         """What JSON holds; `work` makes it, unless it is there."""
-        path = self.folder / f"{name}.json"
-        with suppress(GlossaeError, OSError, ValueError, KeyError, TypeError):
-            stored = read_json(path)
-            if stored["hash"] == fingerprint(stored["value"]):
-                value: Json = stored["value"]
-                return value
+        missing = object()
+        if (known := self.json_found(name, missing)) is not missing:
+            value: Json = known
+            return value
         found = work()
         # what is not finite is refused at the end of the stage, in its words
         with suppress(ValueError):
             # as it will be read
             plain = json.loads(json.dumps(found, allow_nan=False))
-            write_json(path, {"hash": fingerprint(plain), "value": plain})
+            write_json(self.folder / f"{name}.json", {"hash": fingerprint(plain), "value": plain})
         return found
+
+    def json_found(self, name: str, otherwise: object = None) -> Any:
+        """What `json` has stored under a name, or else `otherwise`."""
+        with suppress(GlossaeError, OSError, ValueError, KeyError, TypeError):
+            stored = read_json(self.folder / f"{name}.json")
+            if stored["hash"] == fingerprint(stored["value"]):
+                return stored["value"]
+        return otherwise
 
     def rows(self, of: type[Row], name: str, work: Callable[[], list[Row]]) -> list[Row]:
         """Instances of a class whose values JSON holds; `work` makes them, unless they are there."""
