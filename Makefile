@@ -15,7 +15,8 @@ FUZZ := .venv-fuzz
 FUZZ_INSTALLED := $(FUZZ)/.installed
 FUZZ_SECONDS ?= 40
 FUZZ_FORMS := labelled.tsv header.tsv documents.tsv columns.txt aligned.txt records.jsonl languages.jsonl records.csv \
-	languages.csv treebank.conllu memory.tmx task.tsv task.jsonl task.csv
+	languages.csv treebank.conllu memory.tmx task.tsv task.jsonl task.csv stream.txt stream.jsonl stream.txt.gz \
+	stream.jsonl.zst stream.parquet stream
 
 PLAIN_TESTS := tests/corpora tests/units tests/evidence tests/test_recipe.py \
 	tests/test_recipe_written.py tests/test_cli.py tests/test_environment.py tests/test_stats.py
@@ -44,7 +45,7 @@ test-peers: $(PEERS_INSTALLED)
 	HF_HUB_OFFLINE=1 PYTHONPATH=src $(PEERS)/bin/python -m pytest -m peers tests/sae/test_peers.py \
 		tests/effects/test_peers_turned.py
 
-# bytes that a fuzzer makes up, for every reader of text: ten minutes
+# bytes that a fuzzer makes up, for every reader of text: 14 minutes
 fuzz: $(FUZZ_INSTALLED)
 	for form in $(FUZZ_FORMS); do PYTHONPATH=src $(FUZZ)/bin/python tests/fuzz/fuzz_readers.py $$form \
 		-max_total_time=$(FUZZ_SECONDS) -max_len=4096 -verbosity=0 || exit 1; done
@@ -106,5 +107,5 @@ $(PEERS_INSTALLED): Makefile constraints.txt
 $(FUZZ_INSTALLED): Makefile constraints.txt
 	$(PYTHON) -m venv $(FUZZ)
 	$(FUZZ)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt atheris==3.0.0 \
-		pydantic filelock defusedxml langcodes pyyaml jaxtyping numpy huggingface-hub pytest
+		pydantic filelock defusedxml langcodes pyyaml jaxtyping numpy huggingface-hub pytest pyarrow
 	touch $@

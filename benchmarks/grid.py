@@ -187,7 +187,6 @@ def main() -> None:
     seconds: dict[str, list[float]] = {name: [] for name in names}
     for turn in range(arguments.turns):
         batches = make_text(arguments.steps + 1, seed=3 + turn)
-        # a group's encoders lie in one matrix, so each group is made anew
         for name, trainers in (("ours", group.trainers), ("ours, TopK", group.trainers[:half])):
             seconds[name].append(seconds_a_step(lm, batches, Group(trainers).step))
         for name, trainers, dense in (

@@ -3,6 +3,7 @@
 import gzip
 import json
 import random
+import struct
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -282,3 +283,20 @@ def test_a_value_that_is_no_text_names_the_line_or_column(tmp_path):
     packed = tmp_path / "c.txt"
     packed.write_bytes(gzip.compress(b"text"))
     assert "is gzip-compressed" in refusal(packed)
+
+
+def test_text_of_a_table_that_is_no_utf_8_names_the_row(tmp_path):
+    ends, letters = struct.pack("<4i", 0, 5, 10, 14), b"A dog" + b"A cat" + b"\xffcow"
+    column = pa.StringArray.from_buffers(3, pa.py_buffer(ends), pa.py_buffer(letters))
+    path = tmp_path / "a.parquet"
+    parquet.write_table(pa.table({"text": column}), path)
+    line = refusal(path)
+    assert line.startswith(f"{path}, row 3: is broken or cut short ('utf-8' codec can't decode")
+
+
+def test_what_a_broken_table_quotes_of_its_bytes_is_printable(tmp_path):
+    path = tmp_path / "a.parquet"
+    parquet.write_table(pa.table({"text": [{"a\x1b[2J": "A dog"}]}), path)
+    line = refusal(path)
+    assert line.isprintable()
+    assert "its column 'text' holds no text (but struct<a\\x1b[2J: string>)" in line

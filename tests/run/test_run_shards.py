@@ -10,18 +10,19 @@ from filelock import FileLock
 from test_run_faults import different, tree
 from test_run_stage_faults import EVERY, given, go  # noqa: F401
 
+from glossae import open_run
 from glossae.cli import main
 from glossae.effects import controls
 from glossae.run import shards
+from glossae.sae.training import Group
 from glossae.stages import STAGES
 
 pytestmark = pytest.mark.filterwarnings("ignore::glossae.sae.sae.UnsoundWarning")
 
-DIVIDED = ("stability", "controls", "tasks")
+DIVIDED = ("grid", "stability", "controls", "tasks")
 # baselines take longest, and are not divided
 SETTINGS = EVERY | {
-    "grid__k": "none",
-    "grid__l1": "none",
+    "grid__k": "2,3",
     "dashboards__units": 0,
     "baselines__untrained": 0,
     "evidence__seeds": 2,
@@ -88,6 +89,32 @@ def test_shards_of_a_stage_are_the_undivided_stage(stage, undivided, run, tmp_pa
     assert different(tree(out), tree(after)) == []
 
 
+def test_a_shard_of_a_grid_that_is_cut_off_goes_on_or_leaves_nothing(undivided, run, tmp_path, monkeypatch):
+    before, after = undivided["grid"]
+    out, step, steps = shutil.copytree(before, tmp_path / "x"), Group.step, []
+
+    def cut_off(group, batch):
+        steps.append(len(group.trainers))
+        if len(steps) == 3:
+            raise KeyboardInterrupt
+        step(group, batch)
+
+    monkeypatch.setattr(Group, "step", cut_off)
+    assert run(out, "grid", "--shard", "1/2") == 130
+    assert list(out.glob("grid/shard-1-of-2/checkpoints/*"))
+    # another shard is at work beside it
+    assert run(out, "grid", "--shard", "2/2") == 0
+    again = shutil.copytree(out, tmp_path / "again")
+    steps[:] = [0] * 3
+    assert run(out, "grid", "--shard", "1/2") == 0
+    # two steps of it were done
+    assert len(steps) - 3 == open_run(after).results.grid.steps - 2
+    assert not (out / "grid" / "shard-1-of-2").exists()
+    for folder in (out, again):
+        assert run(folder, "grid") == 0
+        assert different(tree(folder), tree(after)) == []
+
+
 def test_shards_in_copies_of_a_folder_are_merged(undivided, run, tmp_path, capsys):
     out, *copies = (shutil.copytree(undivided["controls"][0], tmp_path / name) for name in ("x", "1", "2"))
     for number, copy in enumerate(copies, 1):
@@ -140,7 +167,7 @@ def test_what_cannot_be_divided_is_one_line(undivided, refused, run, tmp_path, m
     early = shutil.copytree(undivided["stability"][0], tmp_path / "early")
     shutil.rmtree(early / "evidence")
     assert (
-        "the stage evidence is not done, and has no cells (these have: probe, stability, controls, tasks)"
+        "the stage evidence is not done, and has no cells (these have: probe, grid, stability, controls, tasks)"
         in refused(early, "--shard", "1/2")
     )
     assert main(["merge", str(out), str(tmp_path)]) == 2

@@ -19,7 +19,7 @@ from glossae.corpora.lines import json_records, lines_of, name_list, open_file, 
 from glossae.corpora.readers import TEXT_NAMES
 from glossae.corpora.sources import split_sources
 from glossae.corpora.splits import words_key
-from glossae.errors import GlossaeError
+from glossae.errors import GlossaeError, one_line
 from glossae.files import file_sha256, path_named
 
 _HUB = "hub:"
@@ -334,17 +334,21 @@ def _cells(path: Path, column: str | None) -> Iterator[str]:
             kind = schema.field(name).type
             kind = kind.value_type if pyarrow.types.is_dictionary(kind) else kind
             if not (pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind)):
-                raise GlossaeError(f"{where}: its column {short_repr(name)} holds no text (but {kind})")
+                raise GlossaeError(
+                    f"{where}: its column {short_repr(name)} holds no text (but {one_line(str(kind))})"
+                )
             for batch in table.iter_batches(_ROWS, columns=[name]):
-                for text in batch.column(0).to_pylist():
+                for cell in batch.column(0):
+                    text: str | None = cell.as_py()
                     number += 1
                     yield text or ""
-        except (OSError, pyarrow.ArrowException) as error:
+        except (OSError, pyarrow.ArrowException, UnicodeDecodeError) as error:
             raise _broken(f"{path_text(path)}, row {number + 1}", error) from error
 
 
 def _broken(where: str, error: BaseException) -> GlossaeError:
-    reason = (str(error) or type(error).__name__).splitlines()[0]
+    # it may quote the file's bytes
+    reason = one_line((str(error) or type(error).__name__).splitlines()[0])
     return GlossaeError(f"{where}: is broken or cut short ({reason}): fetch or copy the file again")
 
 

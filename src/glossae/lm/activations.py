@@ -19,6 +19,7 @@ from glossae.errors import GlossaeError
 from glossae.files import TEMPORARY
 from glossae.lm.batches import BATCH_TOKENS, Batch, TokenizedCorpus, batches
 from glossae.lm.model import LanguageModel
+from glossae.lm.passes import Passes
 from glossae.lm.sites import Activation, Site, StopPass, Tap, attach_all
 
 BySite = dict[Site, Float[Tensor, "tokens _"]]
@@ -240,6 +241,7 @@ def stored_activations(
     folder: Path | None = None,
     *,
     budget: int = BATCH_TOKENS,
+    passes: Passes | None = None,
     progress: Callable[[float], None] = lambda _: None,
 ) -> Iterator[StoredActivations]:
     """Run a text through the model once, and store the activations of all sites on disk for the `with` block.
@@ -249,6 +251,8 @@ def stored_activations(
 
     Args:
         folder: the parent of the temporary folder; None for the system's.
+        budget: tokens in a batch of the model, pads included.
+        passes: keeps a single site's activations beyond the block, in place of the model's own.
         progress: called with the finished share of the pass.
 
     Raises:
@@ -258,8 +262,8 @@ def stored_activations(
     done, total = 0, max(1, int(lengths.sum()))
     stored: dict[Site, _File] = {}
     sentence, position = [], []
-    # `passes` would keep them a second time
-    lm = replace(lm, passes=None)
+    # the model's own would keep them a second time
+    lm = replace(lm, passes=passes)
     with TemporaryDirectory(dir=folder, prefix=f"{TEMPORARY}activations-") as name:
         with ExitStack() as stack:
             # written, not mapped: a mapping of every site would count as this process's memory

@@ -34,16 +34,19 @@ class Passes:
         model: the model that is run.
         identity: the name of the folder, which identifies the model, how it runs, and its text.
         most: the most bytes to store, in equal shares for the ranks of a run; later batches are not stored.
+
+    Attributes:
+        size: bytes stored so far, of earlier objects too.
     """
 
-    def __init__(self, folder: Path, model: Any, identity: str, most: int = MOST_BYTES) -> None:
+    def __init__(self, folder: Path, model: Any, identity: str, most: float = MOST_BYTES) -> None:
         # ranks store their own batches in the same folder
-        self.folder, self.most = folder / identity, most // ranks.world()[1]
+        self.folder, self.most = folder / identity, most / ranks.world()[1]
         self._model, self._versions = weakref.ref(model), _versions(model)
-        self._size = 0
+        self.size = 0
         for file in self.folder.glob("*.safetensors"):
             with suppress(OSError):
-                self._size += file.stat().st_size
+                self.size += file.stat().st_size
 
     def path(self, model: Any, batch: Sequence[Tensor], site: Site) -> Path | None:
         """The file of a batch at a site; None if the model is not in its original state, so that nothing is stored."""
@@ -68,7 +71,7 @@ class Passes:
     def keep(self, path: Path, x: Float[Tensor, "tokens d"]) -> None:
         """Store a site's activations, unless that exceeds `most` bytes or the free space of the disk."""
         size = x.numel() * x.element_size()
-        if not size or self._size + size > self.most:
+        if not size or self.size + size > self.most:
             return
         kept = x.detach().cpu().contiguous()
         digest = torch.tensor(list(_digest(kept)), dtype=torch.uint8)
@@ -76,7 +79,7 @@ class Passes:
             write_tensors(path, {"x": kept, "digest": digest})
         except GlossaeError:
             self.most = 0
-        self._size += size
+        self.size += size
 
 
 def clear_passes(folder: Path, *, but: str | None = None) -> None:

@@ -190,6 +190,9 @@ class SaeSettings(Settings, title="sae"):
     precision: Positive = 0.02
     """Losses with the autoencoder spliced in are measured on more and more sentences, until half the 95 % interval of
     their change is at most this many nats a token, or a tenth of the change (published, as_coded: on all of select)."""
+    activations: Text | None = None
+    """A folder that keeps the activations that autoencoders are trained on. Later trainings on the same batches of text
+    read them there and do not run the model."""
     checkpoint: Annotated[float, Field(ge=0)] | None = 3.0
     """Minutes between checkpoints, from which an interrupted run carries on; none: no checkpoints."""
 

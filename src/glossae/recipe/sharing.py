@@ -33,7 +33,8 @@ def shared_recipe(recipe: Recipe) -> Recipe:
     if recipe.grid.model is not None:
         changes["grid"] = recipe.grid.model_copy(update={"model": models[recipe.grid.model]})
     given = recipe.sae.from_ and models[recipe.sae.from_]
-    own = {"from_": given, "stream": _without_folders(recipe.sae.stream)}
+    kept = recipe.sae.activations and PurePath(recipe.sae.activations).name
+    own = {"from_": given, "stream": _without_folders(recipe.sae.stream), "activations": kept}
     changes["sae"] = recipe.sae.model_copy(update=own)
     return recipe.model_copy(update=changes)
 

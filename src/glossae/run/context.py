@@ -380,9 +380,18 @@ class Context:
         Raises:
             ElsewhereError: after the last cell of a shard.
         """
+        for own in self.share_at_once(cells):
+            yield from own
+
+    def share_at_once(self, cells: Iterable[Cell]) -> Iterator[list[Cell]]:
+        """`share` for cells that are computed together: a single list.
+
+        Raises:
+            ElsewhereError: after a shard's list.
+        """
         every = list(cells)
         own = every if self.shard is None else every[self.shard.number - 1 :: self.shard.of]
-        yield from own
+        yield own
         if self.shard is not None:
             raise ElsewhereError(len(own), len(every))
 

@@ -427,15 +427,10 @@ class Parts:
 
     def json(self, name: str, work: Callable[[], Json]) -> Json:
         """What JSON holds; `work` makes it, unless it is there; of ranks as `arrays`."""
-        path = self.folder / f"{name}.json"
-        known: list[Json] = []
-        with suppress(GlossaeError, OSError, ValueError, KeyError, TypeError):
-            stored = read_json(path)
-            if stored["hash"] == fingerprint(stored["value"]):
-                known.append(stored["value"])
-        (known, *_) = ranks.exchange(known if ranks.rank() == 0 else [], f"part {name}")
-        if known:
-            return known[0]
+        missing = object()
+        if (known := self.json_found(name, missing)) is not missing:
+            value: Json = known
+            return value
         found = work()
         if ranks.count() > 1:
             # files that the work wrote are rank 0's
@@ -444,8 +439,19 @@ class Parts:
         with suppress(ValueError):
             # as it will be read
             plain = json.loads(json.dumps(found, allow_nan=False))
-            write_json(path, {"hash": fingerprint(plain), "value": plain})
+            write_json(self.folder / f"{name}.json", {"hash": fingerprint(plain), "value": plain})
         return found
+
+    def json_found(self, name: str, otherwise: object = None) -> Any:
+        """What `json` has stored under a name, or else `otherwise`; in joint work, at rank 0."""
+        known: list[Any] = []
+        if ranks.rank() == 0:
+            with suppress(GlossaeError, OSError, ValueError, KeyError, TypeError):
+                stored = read_json(self.folder / f"{name}.json")
+                if stored["hash"] == fingerprint(stored["value"]):
+                    known.append(stored["value"])
+        (known, *_) = ranks.exchange(known, f"part {name}")
+        return known[0] if known else otherwise
 
     def rows(self, of: type[Row], name: str, work: Callable[[], list[Row]]) -> list[Row]:
         """Instances of a class whose values JSON holds; `work` makes them, unless they are there."""

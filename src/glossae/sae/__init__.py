@@ -15,7 +15,7 @@ from glossae.sae.grid import choose, fronts, last_batches
 from glossae.sae.quality import check_fits, measure, measure_reconstruction, sink_losses
 from glossae.sae.sae import Codes, Quality, Sae, SaeConfig, UnsoundWarning
 from glossae.sae.trainer import TrainPoint, TrainSettings, untrained
-from glossae.sae.training import KEPT, VALUES_AT_ONCE, Checkpoints, Mixer, train, train_group
+from glossae.sae.training import KEPT, Checkpoints, Mixer, train, train_group
 
 __all__ = [
     "CARD",
@@ -23,7 +23,6 @@ __all__ = [
     "MARK",
     "OPERATIONS",
     "SHARED_FILES",
-    "VALUES_AT_ONCE",
     "Checkpoints",
     "Codes",
     "Mixer",

@@ -23,6 +23,7 @@ class StepCost:
         sparse_flops: of the products with selected entries only.
         moved: bytes read from memory and written to it, if no cache holds anything from one operation to the next.
         held: bytes of weights, moments, gradients and pre-activations at their most.
+        made: of these, bytes of pre-activations.
         kept: bytes of weights and moments, which a checkpoint holds.
         sent: bytes sent to other ranks, without those of AuxK.
         collectives: that the rank takes part in.
@@ -32,6 +33,7 @@ class StepCost:
     sparse_flops: float
     moved: float
     held: float
+    made: float
     kept: float
     sent: float
     collectives: int
@@ -102,6 +104,7 @@ def step_cost(
         sparse_flops=2 * products * selected * config.d_in,
         moved=moved,
         held=held,
+        made=entry * product,
         kept=kept,
         sent=sent,
         collectives=COLLECTIVES if count > 1 else 0,

@@ -1,4 +1,4 @@
-"""Train SAEs on one stream of activations: the shared encoder product, mixing of tokens, checkpoints."""
+"""Train SAEs on one stream of activations: the encoder's product, mixing of tokens, checkpoints."""
 
 import json
 import re
@@ -40,8 +40,6 @@ Job = tuple[SaeConfig, TrainSettings]
 Trained = tuple[Sae, list[TrainPoint]]
 """An SAE and the log of its training."""
 
-# pre-activations made at once, on a GPU and on a CPU, where the next step should still find them in the cache
-VALUES_AT_ONCE = (2**28, 2**21)
 # columns for the biases if they are part of the product, which is fastest in steps of 32
 ONES = 32
 # tokens for checking weights before they are saved
@@ -80,7 +78,7 @@ def train_group(
     checkpoints: "Checkpoints | None" = None,
     progress: Callable[[float], None] = lambda _: None,
 ) -> list[Trained]:
-    """Train SAEs of one width on the same batches, each as `train` would alone, in one pass over the stream.
+    """Train SAEs of one width on the same batches in one pass over the stream, each bit for bit as `train` would alone.
 
     The first job decides the precision of the product and whether inputs are scaled.
 
@@ -121,7 +119,7 @@ class Group:
         self.trainers = list(trainers)
         settings, device = self.trainers[0].settings, self.trainers[0].mean.device
         dtype = torch.float32 if settings.published else encoder_dtype(settings.encoder_dtype, device)
-        self.product = EncoderProduct([trainer.sae for trainer in self.trainers], dtype)
+        self.product = EncoderProduct(dtype)
 
     @classmethod
     def started(cls, jobs: Sequence[Job], first: Float[Tensor, "tokens d_in"]) -> "Group":
@@ -140,18 +138,20 @@ class Group:
             f"sae.batch_sentences), or {_fewer(self.trainers)}"
         ):
             x = batch.float() * first.scale
-            offset = self.product.offset(first.mean)
-            centred = x - offset
-            variance = _variance(centred)
-            for trainer, pre in zip(self.trainers, self.product(centred, offset), strict=True):
-                trainer.step(x, pre, variance, centred if offset is not first.mean else None)
+            variance = _variance(x - first.mean)
+            for trainer in self.trainers:
+                biased = trainer.config.pre_encoder_bias
+                offset = trainer.sae.b_dec.detach() if biased else first.mean
+                centred = x - offset
+                pre = self.product(trainer.sae, centred, offset)
+                trainer.step(x, pre, variance, centred if biased else None)
 
     @torch.no_grad()
     def check(self, batch: Float[Tensor, "tokens d_in"]) -> None:
         """Refuse weights that the last step has ruined, by the loss on a few tokens after the step."""
         first = self.trainers[0]
         x = batch[:CHECKED].float() * first.scale
-        variance = _variance(x - self.product.offset(first.mean))
+        variance = _variance(x - first.mean)
         for trainer in self.trainers:
             trainer.check(x, variance)
 
@@ -195,94 +195,48 @@ def encoder_dtype(wanted: EncoderDtype, device: torch.device) -> torch.dtype:
 
 
 class EncoderProduct:
-    """Pre-activations of a batch for every SAE of a group, in as few matrix products as is fast.
+    """Pre-activations of a batch, one SAE at a time, so that they do not depend on what is trained beside it.
 
-    The encoders' rows are stored in one matrix, of which each SAE has a view, so that training an SAE trains
-    the matrix. In bfloat16 the weights stay float32, and every product copies them.
+    In bfloat16 the weights stay float32, and every product copies them.
     """
 
-    def __init__(self, saes: Sequence[Sae], dtype: torch.dtype) -> None:
-        self.saes = list(saes)
+    def __init__(self, dtype: torch.dtype) -> None:
         self.dtype = dtype
-        if len(self.saes) == 1:
-            self._weight = self.saes[0].W_enc.data
-        else:
-            self._weight = torch.cat([sae.W_enc.data for sae in self.saes])
-            sizes = [sae.config.latents for sae in self.saes]
-            for sae, rows in zip(self.saes, self._weight.split(sizes), strict=True):
-                sae.W_enc.data = rows
-        self._copy = None
-        if dtype != torch.float32:
-            # on a CPU the biases are one more column, for an input that is always 1: adding them to the
-            # product costs almost as much as the product
-            width = self._weight.shape[1] + (ONES if self._weight.device.type == "cpu" else 0)
-            self._copy = self._weight.new_zeros(len(self._weight), width, dtype=dtype)
-
-    def offset(self, mean: Float[Tensor, " d_in"]) -> Float[Tensor, " d_in"]:
-        """What to subtract from the inputs: a single SAE's pre-encoder bias; for a group about the mean of these.
-
-        A low precision would otherwise be spent on the mean, and a group shares its inputs.
-        """
-        (first, *others) = self.saes
-        return first.b_dec.detach() if not others and first.config.pre_encoder_bias else mean
+        self._copy = torch.empty(0, dtype=dtype)
 
     @torch.no_grad()
     def __call__(
-        self, centred: Float[Tensor, "tokens d_in"], offset: Float[Tensor, " d_in"]
-    ) -> Iterator[Float[Tensor, "tokens latents"] | Entries]:
-        """Yield pre-activations, one matrix for each SAE, computed on demand.
+        self, sae: Sae, centred: Float[Tensor, "tokens d_in"], offset: Float[Tensor, " d_in"]
+    ) -> Float[Tensor, "tokens latents"] | Entries:
+        """The SAE's pre-activations, or those that a kernel selects for top-k.
 
-        Where a kernel selects, those of a top-k SAE are its entries.
-
-        `centred` is a batch less `offset`; the result does not depend on the offset, apart from rounding.
+        `centred` is a batch less `offset`, which is `b_dec` where the SAE subtracts that itself: a low precision would
+        otherwise be spent on the mean.
         """
-        d_in = centred.shape[1]
-        weight, inputs = self._weight, centred
-        if self._copy is not None:
-            self._copy[:, :d_in].copy_(self._weight)
-            weight = self._copy
-            inputs = centred.new_zeros(len(centred), weight.shape[1], dtype=self.dtype)
-            inputs[:, :d_in].copy_(centred)
-            inputs[:, d_in : d_in + 1] = 1.0
-        most = VALUES_AT_ONCE[centred.device.type == "cpu"] // max(1, len(centred))
-        row, selects = 0, self.dtype == torch.bfloat16 and kernels_for(centred) is not None
-        # a kernel that selects takes one SAE at a time
-        for some in _runs(self.saes, 0 if selects else most):
-            sizes = [sae.config.latents for sae in some]
-            rows = weight[row : row + sum(sizes)]
-            row += sum(sizes)
-            bias = torch.cat([_bias_around(sae, offset) for sae in some])
-            if selects and some[0].config.activation == "topk":
-                assert some[0].config.k is not None
-                entries = top_k_of_product(inputs[:, :d_in], rows[:, :d_in], bias, some[0].config.k)
-                if entries is not None:
-                    yield entries
-                    continue
-            if weight.shape[1] > d_in:
-                rows[:, d_in] = bias
-                pre = torch.mm(inputs, rows.T)
-            else:
-                pre = torch.nn.functional.linear(inputs, rows, bias.to(self.dtype))
-            yield from pre.split(sizes, dim=1)
-
-
-def _runs(saes: Sequence[Sae], most: int) -> Iterator[list[Sae]]:
-    """Consecutive SAEs in groups of at most `most` latents, or of one SAE."""
-    run: list[Sae] = []
-    for sae in saes:
-        if run and sum(other.config.latents for other in run) + sae.config.latents > most:
-            yield run
-            run = []
-        run.append(sae)
-    yield run
-
-
-def _bias_around(sae: Sae, offset: Float[Tensor, " d_in"]) -> Float[Tensor, " latents"]:
-    """The bias that makes `W_enc (x - offset) + bias` the SAE's pre-activation."""
-    if sae.config.pre_encoder_bias and offset.data_ptr() == sae.b_dec.data_ptr():
-        return sae.b_enc.detach()
-    moved = offset - sae.b_dec if sae.config.pre_encoder_bias else offset
-    return torch.addmv(sae.b_enc, sae.W_enc, moved)
+        weight, bias = sae.W_enc.detach(), sae.b_enc.detach()
+        if not sae.config.pre_encoder_bias:
+            bias = torch.addmv(bias, weight, offset)
+        if self.dtype == torch.float32:
+            return torch.nn.functional.linear(centred, weight, bias)
+        latents, d_in = weight.shape
+        # on a CPU the biases are one more column, for an input that is always 1: adding them to the product costs
+        # almost as much as the product
+        width = d_in + (ONES if weight.device.type == "cpu" else 0)
+        # kept, for allocating memory at every step costs more than the arithmetic
+        if len(self._copy) < latents:
+            self._copy = weight.new_zeros(latents, width, dtype=self.dtype)
+        rows, inputs = self._copy[:latents], centred.new_zeros(len(centred), width, dtype=self.dtype)
+        rows[:, :d_in].copy_(weight)
+        inputs[:, :d_in].copy_(centred)
+        if sae.config.activation == "topk" and kernels_for(centred) is not None:
+            assert sae.config.k is not None
+            entries = top_k_of_product(inputs[:, :d_in], rows[:, :d_in], bias, sae.config.k)
+            if entries is not None:
+                return entries
+        if width == d_in:
+            return torch.nn.functional.linear(inputs, rows, bias.to(self.dtype))
+        rows[:, d_in], inputs[:, d_in] = bias, 1.0
+        return torch.mm(inputs, rows.T)
 
 
 class Mixer:

@@ -1,10 +1,13 @@
 """The stage `grid`: train a grid of autoencoders, to see which kind suits (the paper's section 4.2)."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from functools import partial
 from itertools import product
 from typing import Any
 
+from glossae import ranks
 from glossae.errors import GlossaeError
 from glossae.lm import LanguageModel, Site
 from glossae.plan import UNKNOWN, Quantities, Shape, Work, count_text, model_facts, tokens_of
@@ -12,8 +15,8 @@ from glossae.plan.quantities import LIVE
 from glossae.recipe import Recipe
 from glossae.results import GridCell, GridResult, StageResults
 from glossae.run.context import Context, Inputs, Progress, model_identity, part
-from glossae.run.folder import as_rows, write_table
-from glossae.sae import SaeConfig, choose, fronts, last_batches, measure_reconstruction
+from glossae.run.folder import CHECKPOINTS, as_rows, write_table
+from glossae.sae import Checkpoints, SaeConfig, choose, fronts, last_batches, measure_reconstruction
 from glossae.stages.shared.sae_jobs import (
     check_memory,
     train_jobs,
@@ -107,13 +110,50 @@ def check_grid(recipe: Recipe, lm: LanguageModel, layer: int) -> Site:
 
 
 def run(context: Context, progress: Progress) -> StageResults:
-    """Train every autoencoder in one pass of the model over the text, and measure them in one over `select`."""
+    """Train every autoencoder in one pass of the model over the text, and measure them in one over `select`.
+
+    Each is a cell of its own: its bits do not depend on which are trained beside it.
+    """
     recipe, folder = context.recipe, context.folder.path / "grid"
     lm = context.model(_model(recipe))
     site = check_grid(recipe, lm, context.site.layer)
+    kinds, parts, done = _kinds(recipe), context.parts["grid"], list[dict[str, Any]]()
+    for own in context.share_at_once(range(len(kinds))):
+        missing = [number for number in own if parts.json_found(f"cell-{number}") is None]
+        made = iter(_train(context, lm, site, missing, progress) if missing else ())
+        done = [parts.json(f"cell-{number}", partial(next, made)) for number in own]
+    for place in () if ranks.rank() else folder.glob("shard-*-of-*"):
+        # of a shard that was cut off
+        Checkpoints(place / CHECKPOINTS, "", seconds=0).clear()
+        with suppress(OSError):
+            place.rmdir()
+    cells = [GridCell(**each["cell"]) for each in done]
+    write_table(folder / "cells.parquet", as_rows(cells))
+    logs = [{"cell": number, **row} for number, each in enumerate(done) for row in each["log"]]
+    write_table(folder / "log.parquet", logs)
+    return StageResults(
+        grid=GridResult(
+            model=lm.name,
+            site=site.name,
+            layer=site.layer,
+            d_in=lm.width(site),
+            latents=recipe.grid.size(lm.width(site)),
+            train_tokens=done[0]["log"][-1]["tokens"],
+            steps=done[0]["log"][-1]["step"],
+            tokens=done[0]["tokens"],
+            cells=cells,
+        )
+    )
+
+
+def _train(
+    context: Context, lm: LanguageModel, site: Site, numbers: Sequence[int], progress: Progress
+) -> list[dict[str, Any]]:
+    """Train and measure some cells together: of each the cell, its log, and the tokens that it was measured on."""
+    recipe, every = context.recipe, _kinds(context.recipe)
+    kinds = [every[number] for number in numbers]
     train, measure = part(progress, 0.0, 0.8), part(progress, 0.8, 1.0)
     text, train = training_text(context, lm, site, recipe, train)
-    kinds = _kinds(recipe)
     settings = train_settings(recipe, text)
     jobs = [
         (
@@ -130,8 +170,14 @@ def run(context: Context, progress: Progress) -> StageResults:
         )
         for kind in kinds
     ]
-    identity = context.identity(*context.trained_text().roles, **inputs(context).settings)
-    trained = train_jobs(context, "grid", jobs, text, identity, train)
+    own, shard = inputs(context).settings, context.shard
+    identity = context.identity(*context.trained_text().roles, **own, cells=list(numbers))
+    # shards that are at work at once have checkpoints of their own
+    place = "grid" if shard is None else f"grid/shard-{shard.number}-of-{shard.of}"
+    trained = train_jobs(context, place, jobs, text, identity, train)
+    if shard is not None:
+        with suppress(OSError):
+            (context.folder.path / place).rmdir()
     measured = measure_reconstruction(
         lm,
         site,
@@ -140,37 +186,20 @@ def run(context: Context, progress: Progress) -> StageResults:
         budget=recipe.batch_tokens,
         progress=measure,
     )
-    cells = []
+    found = []
     for kind, (_, log), quality in zip(kinds, trained, measured, strict=True):
         mse, l0, active = last_batches(log)
-        cells.append(
-            GridCell(
-                **kind,
-                mse=mse,
-                l0=l0,
-                active_per_batch=active,
-                fvu=quality.fvu,
-                l0_select=quality.l0,
-                dead_fraction=quality.dead_fraction,
-            )
+        cell = GridCell(
+            **kind,
+            mse=mse,
+            l0=l0,
+            active_per_batch=active,
+            fvu=quality.fvu,
+            l0_select=quality.l0,
+            dead_fraction=quality.dead_fraction,
         )
-    write_table(folder / "cells.parquet", as_rows(cells))
-    logs = [{"cell": number, **row} for number, (_, log) in enumerate(trained) for row in as_rows(log)]
-    write_table(folder / "log.parquet", logs)
-    config = jobs[0][0]
-    return StageResults(
-        grid=GridResult(
-            model=lm.name,
-            site=site.name,
-            layer=site.layer,
-            d_in=config.d_in,
-            latents=config.latents,
-            train_tokens=trained[0][1][-1].tokens,
-            steps=trained[0][1][-1].step,
-            tokens=measured[0].tokens,
-            cells=cells,
-        )
-    )
+        found.append({"cell": cell.to_json(), "log": as_rows(log), "tokens": quality.tokens})
+    return found
 
 
 def _kinds(recipe: Recipe) -> list[dict[str, Any]]:
@@ -254,6 +283,7 @@ STAGE = Stage(
     cost=cost,
     words=words,
     asked=lambda recipe: recipe.grid.wanted,
+    cells=True,
     lower="batch_tokens, grid.latents (or grid.expansion) or sae.batch_tokens",
     models=lambda recipe: (
         [("grid.model", recipe.grid.model)] if recipe.grid.wanted and recipe.grid.model is not None else []

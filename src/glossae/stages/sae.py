@@ -46,6 +46,8 @@ START_TOKENS = 1024
 RECONSTRUCTED, FIRST = 50_000, 32
 # tokens of a stream that two cores read, clean and tokenize in a second (benchmarks/stream.py)
 TOKENIZED = 5e5
+# bytes of an activation at most, by the recipe's dtype
+FLOAT_BYTES = {"auto": 4, "float32": 4, "bfloat16": 2, "float16": 2}
 # upper bound on the standard deviation of what splicing adds to a sentence's loss, nats a token: .12 to .3 on the toy,
 # tiny-da-en and Gemma-3-270M where it adds less than half a nat; where it adds more, a tenth of it is near enough
 SPLICE_SPREAD = 0.5
@@ -392,6 +394,9 @@ def words(counts: Quantities) -> str:
     if recipe.sae.stream is not None:
         kept = bytes_text(cache_bytes(counts.sae_tokens, counts.shape.vocabulary))
         over += f" of sae.stream, whose token ids take up to {kept} in glossae's cache"
+    if recipe.sae.activations is not None:
+        kept = bytes_text(counts.sae_tokens * recipe.sae.epochs * counts.d_in * FLOAT_BYTES[recipe.dtype])
+        over += f"; the activations take up to {kept} in sae.activations"
     return (
         f"{place}{counts.latents:,} latents, {sparsity}, {2 * counts.d_in * counts.latents:,} weights; "
         f"{counts.steps:,} steps of ~{counts.step_tokens:,.0f} tokens over {over} ({_step_words(counts)}); then "

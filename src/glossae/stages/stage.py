@@ -60,6 +60,6 @@ class Stage:
 
 
 def settings_of(recipe: Recipe, group: str, *but: str) -> dict[str, Any]:
-    """A group of settings without some: never with `checkpoint`, which changes nothing that comes out."""
-    left_out = {"checkpoint", *but}
+    """A group of settings without some: never with `checkpoint` and `activations`, which change no result."""
+    left_out = {"checkpoint", "activations", *but}
     return {group: {key: value for key, value in recipe.to_dict()[group].items() if key not in left_out}}

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import math
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,8 +14,10 @@ from torch import Tensor
 
 from glossae import ranks
 from glossae.errors import GlossaeError
+from glossae.files import fingerprint, make_folder, path_named
 from glossae.lm import (
     LanguageModel,
+    Passes,
     Site,
     StreamedTokens,
     TokenizedCorpus,
@@ -34,7 +37,6 @@ from glossae.run.folder import CHECKPOINTS
 from glossae.sae import (
     KEPT,
     OPERATIONS,
-    VALUES_AT_ONCE,
     Checkpoints,
     Mixer,
     Sae,
@@ -55,8 +57,6 @@ SECONDS_A_MINUTE = 60
 TOKENIZING = 0.1
 # bytes of activations that are kept on disk for the length of a training
 MOST_STORED = 8e9
-# pre-activations that a dry run counts on at once
-(_, AT_ONCE) = VALUES_AT_ONCE
 
 
 @dataclass(frozen=True)
@@ -68,12 +68,14 @@ class TrainingText:
         site: where its activations are taken.
         tokens: the text, or of a stream what is kept of it on disk.
         recipe: says how many epochs, how large a step, and the seed.
+        kept: where `sae.activations` keeps activations, if it does.
     """
 
     lm: LanguageModel
     site: Site
     tokens: TokenizedCorpus | StreamedTokens
     recipe: Recipe
+    kept: Passes | None = None
 
     @property
     def once(self) -> int:
@@ -93,8 +95,18 @@ class TrainingText:
     def stored(self) -> bool:
         """Whether activations are kept on disk, so that several epochs take one pass of the model."""
         settings = self.recipe.sae
-        size = self.once * self.lm.width(self.site) * self.lm.model.dtype.itemsize
-        return settings.epochs > 1 and settings.batch_sentences is None and size <= MOST_STORED
+        many = settings.epochs > 1 and settings.batch_sentences is None
+        return many and isinstance(self.tokens, TokenizedCorpus) and self._bytes_once <= MOST_STORED
+
+    @property
+    def bytes_kept(self) -> int:
+        """Bytes that `sae.activations` keeps of this text: each epoch has other batches, unless one pass is stored."""
+        return self._bytes_once * (1 if self.stored else self.recipe.sae.epochs)
+
+    @property
+    def _bytes_once(self) -> int:
+        size: int = self.once * self.lm.width(self.site) * self.lm.model.dtype.itemsize
+        return size
 
     @property
     def steps(self) -> int:
@@ -126,8 +138,8 @@ class TrainingText:
         yield from (x for (x,) in ranks.in_turn(own, self.lm.device, f"training text at {self.site}"))
 
     def _own(self, start: int, every: int) -> Iterator[Tensor]:
-        # more than a run keeps, and never gone through again
-        lm = dataclasses.replace(self.lm, passes=None)
+        # unless asked for: more than a run keeps, and never gone through again
+        lm = dataclasses.replace(self.lm, passes=self.kept)
         for text in itertools.islice(self._texts(), start, None, every):
             own = text()
             size = self.recipe.sae.batch_sentences
@@ -158,14 +170,37 @@ def training_text(
     """What autoencoders are trained on, and the progress that is left for that once a stream has been tokenized.
 
     Raises:
-        GlossaeError: as `Context.streamed_tokens`.
+        GlossaeError: as `Context.streamed_tokens`; or `sae.activations` cannot be written to, or its disk is too small.
     """
     if context.stream is None:
-        return TrainingText(lm, site, context.training_tokens(lm), recipe), progress
+        return _kept(context, TrainingText(lm, site, context.training_tokens(lm), recipe)), progress
     tokens = context.streamed_tokens(lm, part(progress, 0.0, TOKENIZING))
     if tokens.left_out:
         context.show.note(f"sae.stream: {tokens.tokens:,} tokens of {tokens}")
-    return TrainingText(lm, site, tokens, recipe), part(progress, TOKENIZING, 1.0)
+    return _kept(context, TrainingText(lm, site, tokens, recipe)), part(progress, TOKENIZING, 1.0)
+
+
+def _kept(context: Context, text: TrainingText) -> TrainingText:
+    """The text with the folder of `sae.activations`, if the recipe has one."""
+    if text.recipe.sae.activations is None:
+        return text
+    folder, lm = path_named(text.recipe.sae.activations), text.lm
+    # a batch is found by its token ids, so that several texts, sites and layers have room beside each other
+    identity = fingerprint([model_identity(lm.name), str(lm.model.dtype), context.device])
+    try:
+        make_folder(folder / identity)
+        kept = Passes(folder, lm.model, identity, most=math.inf)
+        free = shutil.disk_usage(folder).free
+    except OSError as error:
+        raise GlossaeError(
+            f"sae.activations: {folder}: cannot be written to ({error.strerror}): give another folder"
+        ) from error
+    if text.bytes_kept - kept.size > free:
+        raise GlossaeError(
+            f"sae.activations: {folder}: these activations take {bytes_text(text.bytes_kept)}, and "
+            f"{bytes_text(free)} are free: give a folder on a larger disk, or leave sae.activations out"
+        )
+    return dataclasses.replace(text, kept=kept)
 
 
 def train_settings(recipe: Recipe, text: TrainingText) -> TrainSettings:
@@ -222,7 +257,8 @@ def train_jobs(
             device=context.lm.device,
             tell=context.show.note,
         )
-    if isinstance(text.tokens, TokenizedCorpus) and text.stored:
+    if text.stored:
+        assert isinstance(text.tokens, TokenizedCorpus)
         folder.mkdir(parents=True, exist_ok=True)
         with stored_activations(
             text.lm,
@@ -230,6 +266,7 @@ def train_jobs(
             [text.site],
             folder,
             budget=text.recipe.batch_tokens,
+            passes=text.kept,
             progress=part(progress, 0.0, 0.5),
         ) as stored:
             settings, seed = text.recipe.sae, text.recipe.seed
@@ -327,9 +364,9 @@ def training_work(
         if recipe.sae.checkpoint is None
         else KEPT * (n * sum(each.kept for each in parts) + 4 * pool),
     )
-    # pre-activations are made of as many autoencoders at once as the cache holds, and what is made of them
-    made = counts.step_tokens * ranks.share(m, n)
-    held = sum(each.held for each in parts) + 4 * pool + 8 * min(made * len(parts), max(AT_ONCE, made))
+    # pre-activations of one after the other, and what is made of them
+    made = max(each.made for each in parts)
+    held = sum(each.held - each.made for each in parts) + 3 * made + 4 * pool
     return dataclasses.replace(passes + steps, held=passes.held + held)
 
 
