@@ -351,7 +351,9 @@ def test_until_leaves_the_rest_null(world, tmp_path, capsys, page):
         "grid", "sae", "evidence", "stability", "features", "dashboards", "baselines", "next_token", "controls",
         "tasks", "generation", "steering", "published",
     ]  # fmt: skip
-    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["probe", "report"]
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == [
+        "probe", "throughput", "report"
+    ]  # fmt: skip
     assert not (out / "sae").exists()
     assert (out / "report.html").is_file()
 

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from glossae import ranks
+from glossae import meter, ranks
 from glossae.errors import GlossaeError
 from glossae.files import TEMPORARY
 from glossae.lm.batches import BATCH_TOKENS, Batch, TokenizedCorpus, batches
@@ -59,7 +59,13 @@ def activations(lm: LanguageModel, batches: Iterable[Batch], sites: Sequence[Sit
         passes = lm.passes if len(taps) == 1 else None
         path = passes and passes.path(lm.model, [batch.ids, batch.mask, batch.content], sites[0])
         known = passes.read(path, lm.device) if passes and path else None
-        found = _pass(lm, batch, content, taps) if known is None else {sites[0]: known}
+        depth = 1 + max(site.layer for site in taps)
+        if known is None:
+            found = _pass(lm, batch, content, taps)
+            lm.count(batch.mask.sum(1), depth)
+        else:
+            found = {sites[0]: known}
+            meter.count(stored_token_blocks=depth * int(batch.mask.sum()))
         if passes and path and known is None:
             passes.keep(path, found[sites[0]])
         limits = [(site, lm.sinks[site]) for site in sites if site in lm.sinks]

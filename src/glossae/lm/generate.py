@@ -59,6 +59,7 @@ def continue_prompts(lm: LanguageModel, prompts: Sequence[str], *, max_tokens: i
                 do_sample=False,
                 pad_token_id=end if end is not None else 0,
             )
+        lm.count(torch.tensor([output.shape[1] - 1]), lm.layers, output.shape[1] - len(ids))
         texts.append(lm.tokenizer.decode(output[0, len(ids) :], skip_special_tokens=True).strip())
     return texts
 
@@ -117,6 +118,10 @@ def continue_tokens(
             for number, row in zip(chosen, output[:, longest:].cpu().numpy(), strict=True):
                 end = np.flatnonzero(np.isin(row, ends))
                 written[number] = row[: end[0]] if len(end) else row
+            # the last token of each is not read, and an end of text is written too
+            new = [min(len(written[number]) + 1, new_tokens) for number in chosen]
+            read = torch.tensor([lengths[number] for number in chosen]) + torch.tensor(new) - 1
+            lm.count(read, lm.layers, sum(new))
     return written
 
 

@@ -6,6 +6,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, PercentFormatter
 
+from glossae.meter import Throughput
 from glossae.reporting.canvas import BLUE, GREEN, ORANGE, Figure, Panel
 from glossae.reporting.exhibits import Exhibit, Listing, Missing, Note, Value, num, pct, table
 from glossae.reporting.reading import Row, RunFiles
@@ -60,9 +61,9 @@ def how(files: RunFiles) -> Iterator[Exhibit]:
     if stages:
         yield table(
             "Stages",
-            [{"stage": name} | facts for name, facts in stages.items()],
+            [{"stage": name, "gflops": _gflops(facts)} | facts for name, facts in stages.items()],
             "Stage=stage; Seconds=seconds 1; Peak memory (MB)=peak_memory_mb 0; Tokens per second=tokens_per_second 0; "
-            "Fingerprint=fingerprint",
+            "Model GFLOP/s=gflops 1; Fingerprint=fingerprint",
             seconds=number(sum(facts.get("seconds") or 0 for facts in stages.values()), 1),
         )
     facts = {
@@ -73,6 +74,7 @@ def how(files: RunFiles) -> Iterator[Exhibit]:
         "Device": run.get("device"),
         **({"Stages made with another": elsewhere} if (elsewhere := _elsewhere(run, stages)) else {}),
         "Precision": run.get("dtype"),
+        "Throughput": Throughput(**found).words if (found := run.get("throughput")) else None,
         "Threads": run.get("threads"),
         "glossae": run.get("glossae", run.get("sprog")),
         **(run.get("versions") or {}),
@@ -80,6 +82,12 @@ def how(files: RunFiles) -> Iterator[Exhibit]:
     known = {name: str(value) for name, value in facts.items() if value is not None}
     yield table("Surroundings", [{"What": name, "In this run": value} for name, value in known.items()])
     yield Listing("The recipe, every setting resolved", files.recipe.to_yaml())
+
+
+def _gflops(facts: Row) -> float | None:
+    """What language models were run at in a stage; runs of before glossae counted it have none."""
+    rate = facts.get("model_flops_per_second")
+    return None if rate is None else rate / 1e9
 
 
 def _elsewhere(run: Row, stages: Row) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from glossae import ranks
+from glossae import meter, ranks
 from glossae.errors import GlossaeError
 from glossae.files import fingerprint
 from glossae.lm import (
@@ -213,7 +213,7 @@ def train_jobs(
         "jobs": [[dataclasses.asdict(config), dataclasses.asdict(settings)] for config, settings in jobs],
         "identity": identity,
     }
-    with ranks.called(called):
+    with ranks.called(called), meter.training():
         return _train(context, stage, jobs, text, identity, progress)
 
 
