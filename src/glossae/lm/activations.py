@@ -282,8 +282,8 @@ def stored_activations(
     done, total = 0, max(1, int(lengths.sum()))
     stored: dict[Site, _File] = {}
     sentence, position = [], []
-    # of one site other stages read the same text; ranks run each their own batches
-    lm = lm if len(sites) == 1 and ranks.count() == 1 else replace(lm, passes=None)
+    # of one site other stages read the same text; every layer is more than is read again
+    lm = lm if len(sites) == 1 else replace(lm, passes=None)
     with TemporaryDirectory(dir=folder, prefix=f"{TEMPORARY}activations-") as name:
         with ExitStack() as stack:
             # written, not mapped: a mapping of every site would count as this process's memory

@@ -418,7 +418,7 @@ def _throughput(context: Context, stages: Sequence[str]) -> meter.Throughput | N
         mfu=rate / machine.model_rate,
         training_roofline=best / total.training_seconds if total.training_seconds else None,
     )
-    context.folder.record["throughput"] = dataclasses.asdict(found)
+    context.folder.record["throughput"] = dataclasses.asdict(found) | {"words": found.words}
     context.folder.save()
     return found
 

@@ -6,7 +6,6 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, PercentFormatter
 
-from glossae.meter import Throughput
 from glossae.reporting.canvas import BLUE, GREEN, ORANGE, Figure, Panel
 from glossae.reporting.exhibits import Exhibit, Listing, Missing, Note, Value, num, pct, table
 from glossae.reporting.reading import Row, RunFiles
@@ -58,6 +57,7 @@ def how(files: RunFiles) -> Iterator[Exhibit]:
     run = files.run
     # what is recorded of a stage that is still to come is of an earlier run of the folder
     stages = {name: facts for name, facts in (run.get("stages") or {}).items() if name not in files.to_come}
+    words = (run.get("throughput") or {}).get("words")
     if stages:
         yield table(
             "Stages",
@@ -65,6 +65,8 @@ def how(files: RunFiles) -> Iterator[Exhibit]:
             "Stage=stage; Seconds=seconds 1; Peak memory (MB)=peak_memory_mb 0; Tokens per second=tokens_per_second 0; "
             "Model GFLOP/s=gflops 1; Fingerprint=fingerprint",
             seconds=number(sum(facts.get("seconds") or 0 for facts in stages.values()), 1),
+            # a run that is not complete has that of the one before
+            throughput="" if files.to_come or not words else f" Throughput: {words}.",
         )
     facts = {
         "Model": files.recipe.model,
@@ -74,7 +76,6 @@ def how(files: RunFiles) -> Iterator[Exhibit]:
         "Device": run.get("device"),
         **({"Stages made with another": elsewhere} if (elsewhere := _elsewhere(run, stages)) else {}),
         "Precision": run.get("dtype"),
-        "Throughput": Throughput(**found).words if (found := run.get("throughput")) else None,
         "Threads": run.get("threads"),
         "glossae": run.get("glossae", run.get("sprog")),
         **(run.get("versions") or {}),
