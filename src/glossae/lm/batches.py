@@ -314,13 +314,16 @@ class Homes:
     def __init__(self, texts: Iterable[TokenizedCorpus], budget: int, most: int) -> None:
         self._batches: list[tuple[TokenizedCorpus, np.ndarray]] = []
         self._places: dict[tuple[int, bytes], tuple[int, int]] = {}
+        left = most
         for text in texts:
+            if int(text.lengths.sum()) > most:
+                continue
             keys = [(text.prefix, ids.tobytes()) for ids in text.ids]
             new = list({key: number for number, key in enumerate(keys) if key not in self._places}.values())
             tokens = int(text.lengths[new].sum())
-            if tokens > most:
+            if tokens > left:
                 continue
-            most -= tokens
+            left -= tokens
             own = text.take(new).scoring(None)
             for group in _groups(own, budget):
                 for row, number in enumerate(group.tolist()):
