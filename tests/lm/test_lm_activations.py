@@ -11,12 +11,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
+from glossae.corpora import Corpus
 from glossae.errors import GlossaeError
 from glossae.lm import (
     SITE_NAMES,
+    Homes,
     NormRange,
     Passes,
     Site,
+    TokenizedCorpus,
     activations,
     batches,
     clear_passes,
@@ -156,10 +159,13 @@ def test_a_batch_that_comes_again_is_not_run_again(once, random_tokens):
     for _ in range(2):
         assert_same(streamed(lm, tokens), expected)
         assert len(runs) == len(expected)
-    # another site, other batches and several sites at once are passes of their own
+    # another site and other batches are passes of their own; several sites at once are not
     streamed(lm, tokens, [Site("resid", 0)])
+    assert len(runs) == 2 * len(expected)
+    both = streamed(lm, tokens, [RESID, Site("resid", 0)])
+    assert_same([({RESID: sites[RESID]}, of) for sites, of in both], expected)
+    assert len(runs) == 2 * len(expected)
     streamed(lm, tokens, budget=10)
-    streamed(lm, tokens, [RESID, Site("resid", 0)])
     assert len(runs) > 3 * len(expected)
     # whoever comes later finds what lies there, unless it is of another model
     same, other = (Passes(folder, lm.model, name) for name in ("0" * 16, "1" * 16))
@@ -170,7 +176,59 @@ def test_a_batch_that_comes_again_is_not_run_again(once, random_tokens):
     assert len(runs) == count + len(expected)
 
 
+@pytest.mark.parametrize("recent", [0, 2**26])
+def test_a_sentence_is_run_once_in_its_home_whatever_batches_ask_for_it(
+    once, random_tokens, monkeypatch, recent
+):
+    monkeypatch.setattr("glossae.lm.passes.RECENT_BYTES", recent)
+    lm, runs, _ = once
+    texts, other = (
+        [random_tokens([9, 4, 30, 12, 7, 8, 5]), random_tokens([6, 9, 11], seed=1)],
+        random_tokens([4, 40], seed=2),
+    )
+    home = {
+        (number, row): x
+        for number, text in enumerate(texts)
+        for sites, of in streamed(dataclasses.replace(lm, passes=None), text, budget=32)
+        for row in of.unique().tolist()
+        for x in [sites[RESID][of == row]]
+    }
+    alone = streamed(dataclasses.replace(lm, passes=None), other, budget=1)
+    del runs[:]
+    # sentences that come twice have one home
+    lm.passes.homes = lambda: homes
+    homes = Homes([texts[0], texts[0].take([3, 1]), texts[1]], budget=32, most=1000)
+    mixed = TokenizedCorpus(
+        Corpus.of([*texts[1].corpus.sentences, *other.corpus.sentences, *texts[0].corpus.sentences]),
+        [*texts[1].ids, *other.ids, *texts[0].ids],
+        np.concatenate([texts[1].predicted_bytes, other.predicted_bytes, texts[0].predicted_bytes]),
+        {},
+        {},
+        0,
+    )
+    places = [*((1, row) for row in range(3)), None, None, *((0, row) for row in range(7))]
+    for budget, order in ((1, range(12)), (200, reversed(range(12)))):
+        asked = list(order)
+        for sites, of in streamed(lm, mixed.take(asked), budget=budget):
+            for row in of.unique().tolist():
+                if (place := places[asked[row]]) is not None:
+                    assert torch.equal(sites[RESID][of == row], home[place])
+                else:
+                    assert torch.allclose(sites[RESID][of == row], alone[asked[row] - 3][0][RESID], atol=1e-5)
+    # every home once, and each of the others, which are too unlike in length for a batch
+    assert len(runs) == len(list(batches(texts[0], 32))) + len(list(batches(texts[1], 32))) + 2
+
+
+def test_a_text_that_is_too_large_has_no_homes(random_tokens):
+    large, small = random_tokens([9] * 12), random_tokens([6, 9], seed=1)
+    homes = Homes([large, small], budget=32, most=20)
+    assert [homes.places(batch) for batch in batches(large, 200)] == [[None] * 12]
+    assert [homes.places(batch) for batch in batches(small, 200)] == [[(0, 0), (0, 1)]]
+
+
 def test_a_broken_file_is_as_none_at_all(once, random_tokens, monkeypatch):
+    # what was read last stays in memory
+    monkeypatch.setattr("glossae.lm.passes.RECENT_BYTES", 0)
     lm, runs, folder = once
     tokens = random_tokens([9, 4])
     expected = streamed(lm, tokens)

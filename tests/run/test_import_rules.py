@@ -56,6 +56,7 @@ EVERYBODYS = {
     "environment",
     "languages",
     "memory",
+    "meter",
     "ranks",
     "stats",
     "_version",

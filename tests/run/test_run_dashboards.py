@@ -52,6 +52,11 @@ def results(looked):
     return glossae.open_run(looked).results
 
 
+def test_most_of_the_text_was_seen_by_earlier_stages(looked):
+    work = json.loads((looked / "run.json").read_text())["stages"]["dashboards"]["work"]
+    assert work["stored_token_blocks"] > 2 * work["token_blocks"]
+
+
 @pytest.fixture(scope="module")
 def units(looked, results):
     return [

@@ -351,9 +351,24 @@ def test_until_leaves_the_rest_null(world, tmp_path, capsys, page):
         "grid", "sae", "evidence", "stability", "features", "dashboards", "baselines", "next_token", "controls",
         "tasks", "generation", "steering", "published",
     ]  # fmt: skip
-    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["probe", "report"]
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == [
+        "probe", "throughput", "report"
+    ]  # fmt: skip
     assert not (out / "sae").exists()
     assert (out / "report.html").is_file()
+
+
+def test_a_run_measures_its_throughput(world, tmp_path, page):
+    out, settings = tmp_path / "run", {"layer": 1, "probe__paper": "false"}
+    assert world.run(out, "--until", "sae", **settings) == 0
+    record = json.loads((out / "run.json").read_text())
+    work, measured = record["stages"]["sae"]["work"], record["throughput"]
+    assert 0 < work["training_model_flops"] < work["model_flops"]
+    assert 0 < work["training_seconds"] < work["seconds"]
+    assert work["training_sae_flops"] > 0
+    assert 0 < measured["mfu"] == measured["model_flops_per_second"] / measured["peak_flops_per_second"] < 1
+    assert 0 < measured["training_roofline"] < 1
+    assert f"Throughput: {measured['words']}." in (out / "report.html").read_text(encoding="utf-8")
 
 
 def test_a_process_of_its_own_ends_with_0(world, copy_of_finished):

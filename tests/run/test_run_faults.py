@@ -28,8 +28,8 @@ MOST = int(os.environ.get("FAULTS", 0)) or None
 """The most places of each stage and kind that the slow tests strike at; None: all."""
 OTHER = {"sae__k": 3}
 """Another setting of the stage `sae`."""
-CLOCK = ("seconds", "peak_memory_mb", "tokens_per_second")
-"""What `run.json` has of a stage that depends on the clock and on memory."""
+CLOCK = ("seconds", "peak_memory_mb", "tokens_per_second", "work", "model_flops_per_second")
+"""What `run.json` has of a stage that depends on the clock, on memory, and on what an earlier try did."""
 
 
 def tree(folder):
@@ -43,6 +43,7 @@ def tree(folder):
             found[name] = "a folder"
         elif path.name == "run.json":
             found[name] = json.loads(path.read_text(encoding="utf-8"))
+            found[name].pop("throughput", None)
             for facts in found[name]["stages"].values():
                 for clock in CLOCK:
                     facts.pop(clock, None)

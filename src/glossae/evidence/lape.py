@@ -127,6 +127,8 @@ def _count(
 ) -> tuple[Int[np.ndarray, "languages layers neurons"], Int[np.ndarray, " languages"]]:
     """How often each neuron is active on each language, and the tokens of each language."""
     lm, counted_name = _with_counted(lm)
+    # every neuron is more than is read again
+    lm = dataclasses.replace(lm, passes=None)
     # with mlp.hidden as well: attention sinks are defined by its norms, and are left out at all sites of a pass
     sites = [Site(name, layer) for name in {"mlp.hidden": 0, counted_name: 0} for layer in range(lm.layers)]
     width = lm.width(sites[0])

@@ -11,10 +11,10 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from glossae import ranks
+from glossae import meter, ranks
 from glossae.errors import GlossaeError
 from glossae.files import TEMPORARY
 from glossae.lm.batches import BATCH_TOKENS, Batch, TokenizedCorpus, batches
@@ -49,7 +49,7 @@ def activations(lm: LanguageModel, batches: Iterable[Batch], sites: Sequence[Sit
 
     The pass stops above the deepest site and never computes logits. A token that is an attention sink at one
     of the sites (`lm.sinks`) is left out at all of them, so that a row is the same token at every site. If the
-    model has `passes` and one site is asked for, a stored batch is read instead of run.
+    model has `passes`, a stored batch is read instead of run, and a sentence with a home is taken from there.
 
     Raises:
         GlossaeError: the model lacks a site.
@@ -77,12 +77,7 @@ def own_activations(
     for batch in batches:
         content = batch.content.to(lm.device)
         rows, positions = content.nonzero(as_tuple=True)
-        passes = lm.passes if len(taps) == 1 else None
-        path = passes and passes.path(lm.model, [batch.ids, batch.mask, batch.content], sites[0])
-        known = passes.read(path, lm.device) if passes and path else None
-        found = _pass(lm, batch, content, taps) if known is None else {sites[0]: known}
-        if passes and path and known is None:
-            passes.keep(path, found[sites[0]])
+        found = _read(lm, batch, taps)
         limits = [(site, lm.sinks[site]) for site in sites if site in lm.sinks]
         if limits:
             kept = torch.stack([limit.holds(found[site]) for site, limit in limits]).all(0)
@@ -102,11 +97,58 @@ def in_text_order(parts: Iterable[Activations]) -> BySite:
     return {site: torch.cat([part.sites[site] for part in seen])[order] for site in seen[0].sites}
 
 
-def _pass(
-    lm: LanguageModel, batch: Batch, content: Bool[Tensor, "batch seq"], taps: dict[Site, Tap]
-) -> BySite:
+def _read(lm: LanguageModel, batch: Batch, taps: dict[Site, Tap]) -> BySite:
+    """A batch's activations at its text tokens, row by row: of sentences with a home, those of their home."""
+    passes = lm.passes
+    if passes is None or not passes.hold(lm.model):
+        return _run(lm, batch, taps)
+    homes = passes.homes()
+    places = [None] * len(batch.ids) if homes is None else homes.places(batch)
+    lengths, depth = batch.content.sum(1).tolist(), 1 + max(site.layer for site in taps)
+    # by number of a home, rows of this batch with their rows there; None: rows without a home, which stay together
+    runs: dict[int | None, list[tuple[int, int]]] = {}
+    for row, place in enumerate(places):
+        if place is None:
+            runs.setdefault(None, []).append((row, len(runs.get(None, ()))))
+        else:
+            runs.setdefault(place[0], []).append((row, place[1]))
+    parts: list[BySite] = [{}] * len(places)
+    for number, rows in runs.items():
+        own = homes.batch(number) if number is not None else _rows(batch, [row for row, _ in rows])
+        whole, stored = _kept(lm, passes, own, taps)
+        if stored:
+            meter.count(stored_token_blocks=depth * sum(int(batch.mask[row].sum()) for row, _ in rows))
+        ends = own.content.sum(1).cumsum(0).tolist()
+        for row, place in rows:
+            parts[row] = {site: x[ends[place] - lengths[row] : ends[place]] for site, x in whole.items()}
+    return {site: torch.cat([part[site] for part in parts]) for site in taps}
+
+
+def _rows(batch: Batch, rows: Sequence[int]) -> Batch:
+    """The batch of these rows, without columns that only longer rows need."""
+    longest = int(batch.mask[rows].sum(1).max())
+    ids, mask, content = (part[rows, :longest] for part in (batch.ids, batch.mask, batch.content))
+    return Batch(ids, mask, content, batch.index[rows])
+
+
+def _kept(lm: LanguageModel, passes: Passes, batch: Batch, taps: dict[Site, Tap]) -> tuple[BySite, bool]:
+    """A batch's activations as stored, or else run and stored; and whether they were stored."""
+    paths = {site: passes.path([batch.ids, batch.mask, batch.content], site) for site in taps}
+    known = {site: passes.read(path, lm.device) for site, path in paths.items()}
+    found = {site: x for site, x in known.items() if x is not None}
+    if len(found) == len(taps):
+        return found, True
+    found = _run(lm, batch, taps)
+    for site, path in paths.items():
+        if known[site] is None:
+            passes.keep(path, found[site])
+    return found, False
+
+
+def _run(lm: LanguageModel, batch: Batch, taps: dict[Site, Tap]) -> BySite:
     """One forward pass up to the last of the taps."""
     seen: BySite = {}
+    content = batch.content.to(lm.device)
 
     def keep(site: Site, x: Activation) -> None:
         # copied at once, because some blocks (Falcon's) later write into a sub-layer's output
@@ -117,6 +159,7 @@ def _pass(
     ids, mask = batch.ids.to(lm.device), batch.mask.to(lm.device).long()
     with attach_all([(tap, partial(keep, site)) for site, tap in taps.items()]), suppress(StopPass):
         lm.model.base_model(input_ids=ids, attention_mask=mask, use_cache=False)
+    lm.count(batch.mask.sum(1), 1 + max(site.layer for site in taps))
     return {site: seen[site] for site in taps}
 
 
@@ -262,14 +305,18 @@ def stored_activations(
     done, total = 0, max(1, int(lengths.sum()))
     stored: dict[Site, _File] = {}
     sentence, position = [], []
-    # the model's own would keep them a second time
-    lm = replace(lm, passes=passes)
+    if passes is not None and lm.passes is not None:
+        passes.homes = lm.passes.homes
+    # of one site other stages read the same text; every layer is more than is read again
+    lm = lm if len(sites) == 1 and passes is None else replace(lm, passes=passes)
     with TemporaryDirectory(dir=folder, prefix=f"{TEMPORARY}activations-") as name:
         with ExitStack() as stack:
             # written, not mapped: a mapping of every site would count as this process's memory
             files: dict[Site, BinaryIO] = {}
-            # shuffled, so that progress is even; with a fixed seed, so that rows are always the same
-            mine = ranks.mine(batches(tokens, budget, seed=0))
+            # shuffled, so that progress is even, but not where sentences have homes: a batch would be of many;
+            # with a fixed seed, so that rows are always the same
+            seed = 0 if lm.passes is None or lm.passes.homes() is None else None
+            mine = ranks.mine(batches(tokens, budget, seed=seed))
             own = require_finite(lm, own_activations(lm, mine, sites), tokens)
             parts = ((part.sentence, part.position, *(part.sites[site] for site in sites)) for part in own)
             for of_sentence, its_position, *found in ranks.in_turn(parts, lm.device, "stored activations"):

@@ -273,6 +273,14 @@ def batches(
     With a seed, sentences are shuffled, sorted by length within windows of `WINDOW`, and the batches of a
     window shuffled again; without a seed, windows keep the order of the corpus.
     """
+    for group in _groups(tokens, budget, most, seed):
+        yield pad(tokens, group)
+
+
+def _groups(
+    tokens: TokenizedCorpus, budget: int, most: int | None = None, seed: int | None = None
+) -> Iterator[Int[np.ndarray, " batch"]]:
+    """The numbers of the sentences of each of the `batches`."""
     generator = np.random.default_rng(seed)
     lengths = tokens.lengths + tokens.prefix
     order = np.arange(len(tokens)) if seed is None else generator.permutation(len(tokens))
@@ -288,8 +296,49 @@ def batches(
                 first = end
         if seed is not None:
             groups = [groups[i] for i in generator.permutation(len(groups))]
-        for group in groups:
-            yield pad(tokens, group)
+        yield from groups
+
+
+class Homes:
+    """The batches in which the sentences of some texts are run, whatever batches ask for them.
+
+    The last digits of a sentence's activations depend on its batch. A sentence that is always run in the same one has
+    the same activations in every stage, and they can be stored once for all.
+
+    Args:
+        texts: the texts; of equal sentences the first counts.
+        budget: tokens in a batch, pads included.
+        most: the most tokens; a text that would exceed them is left out.
+    """
+
+    def __init__(self, texts: Iterable[TokenizedCorpus], budget: int, most: int) -> None:
+        self._batches: list[tuple[TokenizedCorpus, np.ndarray]] = []
+        self._places: dict[tuple[int, bytes], tuple[int, int]] = {}
+        left = most
+        for text in texts:
+            if int(text.lengths.sum()) > most:
+                continue
+            keys = [(text.prefix, ids.tobytes()) for ids in text.ids]
+            new = list({key: number for number, key in enumerate(keys) if key not in self._places}.values())
+            tokens = int(text.lengths[new].sum())
+            if tokens > left:
+                continue
+            left -= tokens
+            own = text.take(new).scoring(None)
+            for group in _groups(own, budget):
+                for row, number in enumerate(group.tolist()):
+                    self._places[keys[new[number]]] = (len(self._batches), row)
+                self._batches.append((own, group))
+
+    def places(self, batch: Batch) -> list[tuple[int, int] | None]:
+        """For each row of a batch the number of its home and its row there; None for other texts."""
+        lengths, text = batch.mask.sum(1).tolist(), batch.content.sum(1).tolist()
+        rows = zip(batch.ids.numpy(), lengths, text, strict=True)
+        return [self._places.get((length - own, ids[:length].tobytes())) for ids, length, own in rows]
+
+    def batch(self, number: int) -> Batch:
+        """A home."""
+        return pad(*self._batches[number])
 
 
 def sentence_batches(tokens: TokenizedCorpus, sentences: int, *, seed: int) -> Iterator[Batch]:

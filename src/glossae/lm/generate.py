@@ -61,6 +61,7 @@ def continue_prompts(lm: LanguageModel, prompts: Sequence[str], *, max_tokens: i
                 do_sample=False,
                 pad_token_id=end if end is not None else 0,
             )
+        lm.count(torch.tensor([output.shape[1] - 1]), lm.layers, output.shape[1] - len(ids))
         text: str = lm.tokenizer.decode(output[0, len(ids) :], skip_special_tokens=True).strip()
         return text
 
@@ -124,6 +125,10 @@ def continue_tokens(
             for row in output[:, longest:].cpu().numpy():
                 end = np.flatnonzero(np.isin(row, ends))
                 rows.append((row[: end[0]] if len(end) else row).tolist())
+            # the last token of each is not read, and an end of text is written too
+            new = [min(len(row) + 1, new_tokens) for row in rows]
+            read = torch.tensor([lengths[number] for number in chosen]) + torch.tensor(new) - 1
+            lm.count(read, lm.layers, sum(new))
             return rows
 
         starts = range(0, len(order), at_once)

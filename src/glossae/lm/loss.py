@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from glossae import ranks
+from glossae import meter, ranks
 from glossae.lm.batches import BATCH_TOKENS, Batch, TokenizedCorpus, batches
 from glossae.lm.model import LanguageModel
 from glossae.lm.sites import Activation, Site, attach_all
@@ -103,6 +103,7 @@ def predicted_logits(lm: LanguageModel, batch: Batch) -> Logits:
         logits: Tensor = lm.model(input_ids=ids, attention_mask=mask.long(), use_cache=False).logits
     finally:
         handle.remove()
+    lm.count(batch.mask.sum(1), lm.layers, count)
     return logits[0] if logits.shape[:2] == (1, count) else logits[real.to(logits.device)]
 
 
@@ -182,6 +183,9 @@ def _gradients(lm: LanguageModel, batch: Batch, site: Site) -> Gradients:
     with attach_all([(lm.tap(site), cut)]):
         losses = row_losses(batch, predicted_logits(lm, batch))
     (gradient,) = torch.autograd.grad(losses.sum(), seen)
+    # to the activations only: as much as the pass above the site
+    logits, above = int(predicts(batch).sum()), lm.layers - site.layer - lm.tap(site).ends_block
+    meter.count(model_flops=lm.flops(batch.mask.sum(1), above, logits))
     here, rows = batch.content.to(gradient.device), batch.content.nonzero()[:, 0]
     return Gradients(
         x=seen[0].detach()[here].to(lm.device),
@@ -201,6 +205,7 @@ def final_states(lm: LanguageModel, batch: Batch, attend: Bool[Tensor, "batch se
     mask = (batch.mask if attend is None else attend).long().to(lm.device)
     output = lm.model.base_model(input_ids=batch.ids.to(lm.device), attention_mask=mask, use_cache=False)
     states: Tensor = output.last_hidden_state
+    lm.count(batch.mask.sum(1), lm.layers)
     return states
 
 

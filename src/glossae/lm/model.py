@@ -3,13 +3,15 @@
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from glossae import meter
 from glossae.errors import GlossaeError
 from glossae.lm.passes import Passes
 from glossae.lm.sites import Architecture, Site, Tap
@@ -164,6 +166,35 @@ class LanguageModel:
             raise GlossaeError(
                 f"model: {self.name}: block {site.layer} has no module '{place.path}' ({error})"
             ) from error
+
+    @cached_property
+    def _sizes(self) -> tuple[float, float, int]:
+        """Of a block on average the weights of its matrices; the unembedding's weights; the width of all heads."""
+        matrices = sum(weight.numel() for weight in self.blocks.parameters() if weight.ndim > 1)
+        config = self.model.config.get_text_config()
+        heads, width = getattr(config, "num_attention_heads", 1), config.hidden_size
+        wide = heads * (getattr(config, "head_dim", None) or width // heads)
+        return matrices / self.layers, self.model.get_output_embeddings().weight.numel(), wide
+
+    def flops(self, lengths: Int[Tensor, " texts"], blocks: int, logits: int = 0) -> float:
+        """FLOPs of a pass of texts of these lengths through so many blocks, and of so many tokens' logits.
+
+        Two for each weight of a matrix and token, and in each block four for each pair of tokens of a text and value
+        of its heads: model FLOPs as in Chowdhery et al. 2022 (PaLM), appendix B, of the forward pass. A causal mask
+        saves nothing, and pads cost nothing. Embeddings, norms, activation functions and softmax are left out.
+        """
+        weights, unembedding, heads = self._sizes
+        tokens, pairs = int(lengths.sum()), int(lengths.square().sum())
+        return blocks * (2.0 * weights * tokens + 4.0 * heads * pairs) + 2.0 * unembedding * logits
+
+    def count(self, lengths: Int[Tensor, " texts"], blocks: int, logits: int = 0) -> None:
+        """Count a pass (`glossae.meter`), as in `flops`; negative blocks are taken away from one counted before.
+
+        A block is counted whole also if the pass stops or begins at a site inside it.
+        """
+        if meter.counting():
+            flops = self.flops(lengths, blocks, logits)
+            meter.count(token_blocks=blocks * int(lengths.sum()), model_flops=flops)
 
     def width(self, site: Site) -> int:
         """The number of values at a site (`d_in` of an SAE on it); errors are as for `tap`."""

@@ -2,7 +2,8 @@
 
 import re
 import weakref
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
@@ -20,6 +21,8 @@ from glossae.files import TEMPORARY, write_tensors
 from glossae.lm.sites import Site
 
 MOST_BYTES = 2**31
+# of those read or stored last, bytes that stay in memory: a batch takes its sentences from a few others
+RECENT_BYTES = 2**26
 
 
 class Passes:
@@ -37,24 +40,31 @@ class Passes:
 
     Attributes:
         size: bytes stored so far, of earlier objects too.
+        homes: gives the `glossae.lm.Homes` of sentences, or None.
     """
 
+    homes: Callable[[], Any]
+
     def __init__(self, folder: Path, model: Any, identity: str, most: float = MOST_BYTES) -> None:
+        self.folder, self.homes = folder / identity, lambda: None
         # ranks store their own batches in the same folder
-        self.folder, self.most = folder / identity, most / ranks.world()[1]
+        self.most = most / ranks.world()[1]
         self._model, self._versions = weakref.ref(model), _versions(model)
         self.size = 0
+        self._recent: OrderedDict[Path, Tensor] = OrderedDict()
         for file in self.folder.glob("*.safetensors"):
             with suppress(OSError):
                 self.size += file.stat().st_size
 
-    def path(self, model: Any, batch: Sequence[Tensor], site: Site) -> Path | None:
-        """The file of a batch at a site; None if the model is not in its original state, so that nothing is stored."""
+    def hold(self, model: Any) -> bool:
+        """Whether the model is in its original state, so that passes are read and stored."""
         if any(module._forward_hooks or module._forward_pre_hooks for module in model.modules()):
-            return None
+            return False
         # an optimiser's step, or any other write in place, raises a weight's version
-        if self._model() is not model or _versions(model) != self._versions:
-            return None
+        return self._model() is model and _versions(model) == self._versions
+
+    def path(self, batch: Sequence[Tensor], site: Site) -> Path:
+        """The file of a batch at a site."""
         digest = blake2b(repr([site, batch[0].shape]).encode(), digest_size=16)
         for part in batch:
             digest.update(part.cpu().numpy().tobytes())
@@ -62,14 +72,25 @@ class Passes:
 
     def read(self, path: Path, device: torch.device) -> Float[Tensor, "tokens d"] | None:
         """The stored activations; None if there are none, or the file is broken."""
+        if path in self._recent:
+            self._recent.move_to_end(path)
+            return self._recent[path]
         with suppress(SafetensorError, OSError, KeyError):
             found = load_file(path)
             if bytes(found["digest"].tolist()) == _digest(found["x"]):
-                return found["x"].to(device)
+                return self._remember(path, found["x"].to(device))
         return None
+
+    def _remember(self, path: Path, x: Float[Tensor, "tokens d"]) -> Float[Tensor, "tokens d"]:
+        self._recent[path] = x
+        # one that is larger alone does not stay either
+        while sum(each.nbytes for each in self._recent.values()) > RECENT_BYTES:
+            self._recent.popitem(last=False)
+        return x
 
     def keep(self, path: Path, x: Float[Tensor, "tokens d"]) -> None:
         """Store a site's activations, unless that exceeds `most` bytes or the free space of the disk."""
+        self._remember(path, x)
         size = x.numel() * x.element_size()
         if not size or self.size + size > self.most:
             return

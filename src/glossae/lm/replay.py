@@ -50,8 +50,7 @@ class Replay:
 
     def __init__(self, lm: LanguageModel, site: Site, read: Reader) -> None:
         self.lm, self.site, self._read = lm, site, read
-        tap = lm.tap(site)
-        self.takes_rows = tap.module is tap.block and tap.place.side == "output"
+        self.takes_rows = lm.tap(site).ends_block
         self._batch: Batch | None = None
         self._x: Activation | None = None
         self._edited: Activation | None = None
@@ -84,6 +83,8 @@ class Replay:
                 found = self._run(batch)
         finally:
             self.recording = False
+        if not logits:
+            self.lm.count(batch.mask.sum(1), self.site.layer + 1)
         self._batch = batch
         return found
 
@@ -157,6 +158,9 @@ class Replay:
         self.reached = False
         for part in self.parts:
             part.calls = 0
+        if self.answering:
+            # what the kept outputs stand for; `read` counts a whole pass
+            self.lm.count(batch.mask.sum(1), -(self.site.layer + self.takes_rows))
         return self._read(self.lm, batch)
 
     def enter(self, *_: Any) -> None:

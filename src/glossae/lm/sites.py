@@ -193,6 +193,11 @@ class Tap:
     module: nn.Module
     place: Place
 
+    @property
+    def ends_block(self) -> bool:
+        """Whether the site is the block's output."""
+        return self.module is self.block and self.place.side == "output"
+
     def attach(self, visit: Visit) -> list[RemovableHandle]:
         """Call `visit` on the site's tensor in every forward pass; its result, if not None, replaces the tensor."""
         shape: list[int] = []

@@ -10,7 +10,7 @@ from glossae.plan.facts import (
     stream_facts,
     task_facts,
 )
-from glossae.plan.machine import memory_bytes
+from glossae.plan.machine import memory_bytes, this_machine
 from glossae.plan.page import Plan, dry_run
 from glossae.plan.quantities import (
     BLOCK_OPERATIONS,
@@ -48,6 +48,7 @@ __all__ = [
     "share_of",
     "stream_facts",
     "task_facts",
+    "this_machine",
     "tokens_of",
     "too_few_message",
     "wrap_text",

@@ -1,6 +1,7 @@
 """Measure how well each layer separates a language from the nearest other one, on held-out sentences."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -122,6 +123,8 @@ def _sentence_means(
 ) -> tuple[list[Float[np.ndarray, "sentences d"]], Int[np.ndarray, " sentences"]]:
     """The mean activation of each sentence at each layer, and the number of tokens that it averages."""
     sites = [Site(site, layer) for layer in range(lm.layers)]
+    # every layer is more than is read again
+    lm = replace(lm, passes=None)
     means = [np.zeros((len(tokens), lm.width(place)), dtype=np.float32) for place in sites]
     counts = np.zeros(len(tokens), dtype=np.int64)
     done = 0

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -30,6 +30,7 @@ from glossae.lm import (
     SPLIT,
     Beginning,
     FoundSinks,
+    Homes,
     LanguageModel,
     Passes,
     Site,
@@ -279,7 +280,22 @@ class Context:
         # stages look at the same text with other units, and one that was cut off at the text it has looked at
         texts = [corpus.sha256 for corpus in self.roles.corpora.values()]
         own = fingerprint([self.base, self.device, str(lm.model.dtype), texts])
-        return dataclasses.replace(lm, passes=Passes(self.folder.path / PASSES, lm.model, own))
+        value = lm.widths[self.recipe.site] * lm.model.dtype.itemsize
+        passes = Passes(self.folder.path / PASSES, lm.model, own)
+        # the rest is for other sites and texts
+        most = int(passes.most // (2 * value))
+        passes.homes = cache(lambda: Homes(self._read_whole(), self.recipe.batch_tokens, most))
+        return dataclasses.replace(lm, passes=passes)
+
+    def _read_whole(self) -> Iterator[TokenizedCorpus]:
+        """The texts of which a run reads every sentence at its site."""
+        dashboards, corpora = self.recipe.dashboards, self.roles.corpora
+        if self.given is None and self.stream is None:
+            yield self.training_tokens()
+        whole = ["select", *OPTIONAL]
+        if dashboards.units and dashboards.sentences is None:
+            whole += corpora
+        yield from (self.tokens(role) for role in dict.fromkeys(whole) if role in corpora)
 
     @property
     def habits(self) -> dict[str, Any]:

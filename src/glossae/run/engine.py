@@ -1,5 +1,6 @@
 """Run a recipe's stages in order, skipping those whose inputs and files have not changed."""
 
+import dataclasses
 import platform
 import resource
 import sys
@@ -13,7 +14,7 @@ from typing import Any
 
 import torch
 
-from glossae import ranks
+from glossae import meter, ranks
 from glossae._version import __version__
 from glossae.corpora import Generator, Roles, build_roles, untested_languages
 from glossae.errors import GlossaeError
@@ -21,6 +22,7 @@ from glossae.files import fingerprint, guarded, noting, written_elsewhere
 from glossae.lm import clear_passes, locate, look_up
 from glossae.memory import enough_memory
 from glossae.paper import published_figures
+from glossae.plan import this_machine
 from glossae.recipe import Recipe, load_recipe, nearest, settings_by_key, shared_results, value_text
 from glossae.record import RECIPE, RESULTS
 from glossae.results import SCHEMA_VERSION, EvidenceResult, GridResult, Results, SaeResult, StageResults
@@ -45,12 +47,14 @@ class Ran:
         results: the contents of its `results.json`.
         lines: what the terminal says of it at the end.
         stages: the stages that it went through: whether each was done before, and the seconds that it took.
+        throughput: of the stages that were not done before; None if all were.
     """
 
     folder: Path
     results: Results
     lines: list[str]
     stages: dict[str, tuple[bool, float]]
+    throughput: meter.Throughput | None
 
     def to_json(self) -> dict[str, Any]:
         """What `glossae run --json` prints."""
@@ -65,6 +69,7 @@ class Ran:
                 {"stage": name, "done_before": kept, "seconds": seconds}
                 for name, (kept, seconds) in self.stages.items()
             ],
+            "throughput": None if self.throughput is None else dataclasses.asdict(self.throughput),
             **found,
         }
 
@@ -123,16 +128,20 @@ def run_recipe(
         _describe(context)
         pages = _Pages(context)
         seconds = _run_stages(context, planned, pages, tracking)
+        throughput = _throughput(context, [name for name in planned if seconds[name]])
         results = pages.write([*planned, *_still_done(context, stages_to_run(recipe)[len(planned) :])])
         pages.draw(stage_of("report").doing(recipe))
         # only a run that was cut off needs them again
         clear_passes(out / PASSES)
-    lines = [*headlines(results, context.target, context.reference), f"report    {out / REPORT}"]
+    lines = headlines(results, context.target, context.reference)
+    if throughput is not None:
+        lines.append(f"throughput {throughput.words}")
+    lines.append(f"report    {out / REPORT}")
     if not any(seconds.values()):
         lines.insert(0, f"complete  {out}: every stage was done before")
     stages = folder.record["stages"]
     took = {name: (not seconds[name], float(stages[name]["seconds"])) for name in planned}
-    return Ran(out, results, lines, took)
+    return Ran(out, results, lines, took, throughput)
 
 
 def check_stages(context: Context, planned: Sequence[str]) -> None:
@@ -410,6 +419,32 @@ def _run_stages(context: Context, planned: list[str], pages: _Pages, tracking: T
     return seconds
 
 
+def _throughput(context: Context, stages: Sequence[str]) -> meter.Throughput | None:
+    """How fast stages were that were carried out just now, also written into `run.json`; None if no model ran."""
+    total, dtype = meter.Meter(), str(context.lm.model.dtype).removeprefix("torch.")
+    for name in stages:
+        total.add(meter.Meter(**context.folder.record["stages"][name]["work"]))
+    if not total.model_flops:
+        return None
+    machine = this_machine(context.recipe.device, dtype)
+    # products with an encoder may be in either precision
+    products = total.training_sae_flops / max(machine.model_rate, machine.float_rate)
+    best = total.training_model_flops / machine.model_rate + max(
+        products, total.sae_bytes / machine.bandwidth
+    )
+    rate = total.model_flops / total.seconds
+    found = meter.Throughput(
+        model_flops_per_second=rate,
+        peak_flops_per_second=machine.model_rate,
+        dtype=dtype,
+        mfu=rate / machine.model_rate,
+        training_roofline=best / total.training_seconds if total.training_seconds else None,
+    )
+    context.folder.record["throughput"] = dataclasses.asdict(found) | {"words": found.words}
+    context.folder.save()
+    return found
+
+
 def _made_elsewhere(context: Context, kept: Sequence[str]) -> str | None:
     """One line that names the stages which were kept and made under another torch, threads or device than now."""
     now, others, differ = context.environment, [], dict[str, None]()
@@ -457,7 +492,7 @@ def run_stage(context: Context, name: str) -> float:
     parts.drop_others()
     started = time.perf_counter()
     too_large = f"{name}: there is not enough memory; lower {stage.lower}"
-    with parts.timed() as seconds, noting() as written:
+    with parts.timed() as seconds, noting() as written, meter.metered() as work:
         with context.show.stage(name, stage.doing(context.recipe)) as progress, enough_memory(too_large):
             job = {
                 "stage": name,
@@ -467,6 +502,8 @@ def run_stage(context: Context, name: str) -> float:
             with ranks.called(job):
                 summary = _joint(context, name, progress)
         facts = _facts(seconds(), summary.sae or summary.grid)
+    facts["work"] = dataclasses.asdict(work)
+    facts["model_flops_per_second"] = work.model_flops / work.seconds
     facts |= {"made_under": context.environment, "inputs": context.pieces(inputs)}
     folder.finish(name, whole, summary, facts, inputs.after, written)
     return time.perf_counter() - started

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from glossae import meter
 from glossae.errors import GlossaeError
 from glossae.files import path_given
 from glossae.results import Fidelity
@@ -150,11 +151,13 @@ class Sae(nn.Module):
     ) -> Float[Tensor, "*tokens _"]:
         """The values of all latents (or of `latents`) before selection."""
         some = slice(None) if latents is None else latents
+        meter.count(sae_flops=2.0 * x.numel() * len(self.b_enc[some]))
         return nn.functional.linear(self.centred(x), self.W_enc[some], self.b_enc[some])
 
     def encode(self, x: Float[Tensor, "*tokens d_in"]) -> Codes:
         """Select latents, for inputs of any leading shape."""
         flat = self.centred(x).reshape(-1, self.config.d_in)
+        meter.count(sae_flops=2.0 * flat.numel() * len(self.W_enc))
         if self.config.activation == "topk":
             values, indices = TopKEncode.apply(flat, self.W_enc, self.b_enc, self.config.k)  # type: ignore[no-untyped-call]
             values = values.relu() if self.config.relu else values
@@ -184,6 +187,7 @@ class Sae(nn.Module):
     def decode(self, codes: Codes) -> Float[Tensor, "*tokens d_in"]:
         """The reconstruction from a code."""
         width = codes.indices.shape[-1]
+        meter.count(sae_flops=2.0 * codes.indices.numel() * self.config.d_in)
         decoded: Tensor = SparseDecode.apply(  # type: ignore[no-untyped-call]
             codes.values.reshape(-1, width), codes.indices.reshape(-1, width), self.W_dec
         )

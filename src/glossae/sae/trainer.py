@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from glossae import ranks
+from glossae import meter, ranks
 from glossae.errors import GlossaeError
 from glossae.sae.adam import Adam
 from glossae.sae.gradients import (
@@ -468,10 +468,24 @@ class Trainer:
         dead = self.silent > self.dead_after
         counts = torch.stack([done.fires.sum(), fired.sum(), dead.sum()]).double()
         fires, active, silent = ranks.sum_(counts).tolist()
+        self._count(len(x), fires / ranks.count())
         self.since.append([mse / self.scale**2, fvu, fires / len(x), active, silent / self.config.latents])
         last = self.steps >= self.settings.steps - LAST_STEPS
         if last or self.steps % max(1, self.settings.steps // LOG_POINTS) == 0:
             self._write_log()
+
+    def _count(self, tokens: int, entries: float) -> None:
+        """Count a step (`glossae.meter`): the encoder's product, and for each entry that fires four sparse ones.
+
+        Those are the decoder's, its two gradients and the encoder's. The least bytes are those of the weights and of
+        Adam's moments, each read and written once.
+        """
+        moments = 2 * getattr(torch, self.settings.moments).itemsize
+        weights = sum(each.numel() for each in self.learnt.values())
+        meter.count(
+            sae_flops=2.0 * self.config.d_in * (tokens * len(self.sae.W_enc) + 4 * entries),
+            sae_bytes=2.0 * weights * (4 + moments),
+        )
 
     def _write_log(self) -> None:
         means = [sum(column) / len(self.since) for column in zip(*self.since, strict=True)]

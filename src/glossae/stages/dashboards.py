@@ -1,6 +1,5 @@
 """The stage `dashboards`: look at the run's units over its whole text, for a page each."""
 
-import dataclasses
 from collections.abc import Iterator, Mapping
 from itertools import zip_longest
 from pathlib import Path
@@ -39,8 +38,7 @@ Chosen = dict[int, bool]
 
 def run(context: Context, progress: Progress) -> StageResults:
     """Read the chosen units over the text, and write a file for each."""
-    # no other stage has these batches, so that storing them would serve nobody
-    lm, site, folder = dataclasses.replace(context.lm, passes=None), context.site, context.folder.path
+    lm, site, folder = context.lm, context.site, context.folder.path
     tokens = _text(context)
     tests, partners = _tests(context), _partners(context)
     families = _families(context, tests)

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Int
 from torch import nn
 
-from glossae import ranks
+from glossae import meter, ranks
 from glossae.corpora import Task
 from glossae.effects import Edit, apply_edit
 from glossae.environment import install
@@ -205,6 +205,8 @@ def _train(
                 )
             optimiser.zero_grad()
             loss.backward()
+            # to the activations: the model's own weights do not learn
+            meter.count(model_flops=lm.flops(batch.mask.sum(1), lm.layers))
             optimiser.step()
             falling.step()
             done += 1

@@ -57,13 +57,16 @@ def how(files: RunFiles) -> Iterator[Exhibit]:
     run = files.run
     # what is recorded of a stage that is still to come is of an earlier run of the folder
     stages = {name: facts for name, facts in (run.get("stages") or {}).items() if name not in files.to_come}
+    words = (run.get("throughput") or {}).get("words")
     if stages:
         yield table(
             "Stages",
-            [{"stage": name} | facts for name, facts in stages.items()],
+            [{"stage": name, "gflops": _gflops(facts)} | facts for name, facts in stages.items()],
             "Stage=stage; Seconds=seconds 1; Peak memory (MB)=peak_memory_mb 0; Tokens per second=tokens_per_second 0; "
-            "Fingerprint=fingerprint",
+            "Model GFLOP/s=gflops 1; Fingerprint=fingerprint",
             seconds=number(sum(facts.get("seconds") or 0 for facts in stages.values()), 1),
+            # a run that is not complete has that of the one before
+            throughput="" if files.to_come or not words else f" Throughput: {words}.",
         )
     facts = {
         "Model": files.recipe.model,
@@ -80,6 +83,12 @@ def how(files: RunFiles) -> Iterator[Exhibit]:
     known = {name: str(value) for name, value in facts.items() if value is not None}
     yield table("Surroundings", [{"What": name, "In this run": value} for name, value in known.items()])
     yield Listing("The recipe, every setting resolved", files.recipe.to_yaml())
+
+
+def _gflops(facts: Row) -> float | None:
+    """What language models were run at in a stage; runs of before glossae counted it have none."""
+    rate = facts.get("model_flops_per_second")
+    return None if rate is None else rate / 1e9
 
 
 def _elsewhere(run: Row, stages: Row) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from glossae import ranks
+from glossae import meter, ranks
 from glossae.errors import GlossaeError
 from glossae.files import fingerprint, make_folder, path_named
 from glossae.lm import (
@@ -223,6 +223,7 @@ def train_settings(recipe: Recipe, text: TrainingText) -> TrainSettings:
     )
 
 
+@meter.training()
 def train_jobs(
     context: Context,
     stage: str,
