@@ -312,11 +312,13 @@ def each(what: str, items: Sequence[Item], work: Callable[[Item], Json]) -> list
         items: the same at every rank.
         work: gives what JSON holds, with lists for tuples.
     """
+    # before a wait without a limit
+    meet(f"{what}, {len(items)} in all")
     numbers = list(mine(range(len(items))))
     with alone():
         own = [work(items[number]) for number in numbers]
     _await()
-    found = exchange(own, f"{what}, {len(items)} in all")
+    found = exchange(own, what)
     return [found[number % count()][number // count()] for number in range(len(items))]
 
 
@@ -585,7 +587,7 @@ def first_arrays(what: str, arrays: "dict[str, np.ndarray] | None") -> "dict[str
         return None
     found = {}
     for name, (dtype, *shape) in described.items():
-        array = np.empty(shape, dtype) if arrays is None or rank() else np.asarray(arrays[name], order="C")
+        array = np.empty(shape, dtype) if arrays is None or rank() else np.array(arrays[name], order="C")
         if array.nbytes:
             with reaching():
                 distributed.broadcast(torch.from_numpy(array.reshape(-1).view(np.uint8)), 0)

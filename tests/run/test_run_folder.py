@@ -12,7 +12,7 @@ from filelock import FileLock
 from glossae import open_run
 from glossae.cli import main
 from glossae.errors import GlossaeError
-from glossae.files import TEMPORARY, replacing
+from glossae.files import TEMPORARY, delete, replacing, write_json, write_tensors, written_elsewhere
 from glossae.run.folder import Parts
 from glossae.stages import stage_of
 
@@ -384,3 +384,19 @@ def test_a_pipe_in_a_parts_place_is_replaced(tmp_path):
         assert parts.arrays("x", lambda: {"a": np.arange(3)})["a"].tolist() == [0, 1, 2]
         assert parts.json("y", lambda: [3]) == [3]
     assert all(path.is_file() for path in parts.folder.iterdir())
+
+
+def test_what_another_rank_writes_is_dropped(tmp_path):
+    (tmp_path / "sae").mkdir()
+    (tmp_path / "sae" / "old.json").write_text("1")
+    with written_elsewhere(tmp_path, but=tmp_path / "passes"):
+        write_json(tmp_path / "sae" / "new.json", 2)
+        write_json(tmp_path / "sae" / "old.json", 2)
+        write_tensors(tmp_path / "sae" / "x.safetensors", {})
+        delete(tmp_path / "sae" / "old.json")
+        write_json(tmp_path / "passes" / "own.json", 3)
+    files = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.*")}
+    assert files == {"sae/old.json", "passes/own.json"}
+    assert (tmp_path / "sae" / "old.json").read_text() == "1"
+    delete(tmp_path / "sae" / "old.json")
+    assert not (tmp_path / "sae" / "old.json").exists()
