@@ -8,6 +8,7 @@ import pytest
 from glossae.cli import main
 from glossae.recipe import load_recipe, shared_recipe
 from glossae.sae import read_sae
+from glossae.stages import sae
 from glossae.stages.shared import sae_jobs
 
 SHORT = {
@@ -62,7 +63,7 @@ def kept(world, epochs, without, tmp_path_factory):
 def in_training(monkeypatch, passes):
     """How often a block of the model runs in a training."""
     found = SimpleNamespace(blocks=0)
-    train = sae_jobs._train
+    train = sae.train_jobs
 
     def counted(*arguments):
         before = passes[0]
@@ -70,7 +71,7 @@ def in_training(monkeypatch, passes):
         found.blocks += passes[0] - before
         return done
 
-    monkeypatch.setattr(sae_jobs, "_train", counted)
+    monkeypatch.setattr(sae, "train_jobs", counted)
     return found
 
 

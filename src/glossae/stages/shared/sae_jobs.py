@@ -32,7 +32,7 @@ from glossae.lm import (
 )
 from glossae.plan import Quantities, Shape, Work, bytes_text, memory_bytes
 from glossae.recipe import Recipe
-from glossae.run.context import Context, Progress, part
+from glossae.run.context import Context, Progress, model_identity, part
 from glossae.run.folder import CHECKPOINTS
 from glossae.sae import (
     KEPT,
