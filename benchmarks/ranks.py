@@ -120,7 +120,7 @@ def work(case: Case, steps: int, moments: str) -> None:
     with ranks.joined(), ranks.together():
         before = peak()
         job = (SaeConfig(d_in=d, latents=m, k=k), settings)
-        # what is measured ends with the last step: rank 0 then gathers the whole SAE
+        # what is measured ends with the last step: every rank then gets the whole SAE
         taken: dict[str, int] = {}
 
         def progress(share: float) -> None:
@@ -214,7 +214,7 @@ def main() -> None:
         held = max(each["held"] for each in found)
         print(
             f"{count} ranks: {held / 1e6:7.0f} MB a rank in training ({cost.held / 1e6:.0f} MB by arithmetic), "
-            f"{found[0]['whole'] / 1e6:.0f} MB at rank 0 with the whole SAE; {found[0]['sent'] / 1e6:.2f} MB sent a "
+            f"{found[0]['whole'] / 1e6:.0f} MB with the whole SAE; {found[0]['sent'] / 1e6:.2f} MB sent a "
             f"rank and step ({cost.sent / 1e6:.2f}); {1e3 * found[0]['seconds']:.0f} ms a step "
             f"({1e3 * max(seconds):.0f} simulated)",
             flush=True,
