@@ -153,9 +153,9 @@ def test_a_process_of_its_own_says_it_in_one_line_too(world, model, tmp_path):
         check=False,
     )
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == (
-        f"glossae: model: {model} lacks the tensor gpt_neox.layers.1.mlp.dense_h_to_4h.weight\n"
-    )
+    # a slow machine says what it waits for, too
+    lines = [line for line in done.stderr.splitlines() if not line.endswith(f" model: loading {model}")]
+    assert lines == [f"glossae: model: {model} lacks the tensor gpt_neox.layers.1.mlp.dense_h_to_4h.weight"]
     assert not (tmp_path / "out").exists()
 
 
