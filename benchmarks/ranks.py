@@ -162,14 +162,18 @@ def measured(count: int, words: list[str]) -> list[dict[str, Any]]:
     return [json.loads(child.communicate()[0]) for child in children]
 
 
-def simulate(case: Case, moments: str) -> None:
+def simulate(case: Case, moments: str, counts: list[int]) -> None:
     """Print the simulated milliseconds of a step, by ranks and network."""
-    tokens, shape = case[3], known_shape(MODEL)
+    shape = known_shape(MODEL)
     assert shape is not None
     gpu = next(each for each in listed_gpus("auto") if each.name.startswith("H100"))
+    d, m, k, tokens = case
     passes = 2 * shape.block_weights * (LAYER + 1) / shape.layers * tokens
+    print(
+        f"width {d}, {m:,} latents, k {k}, {tokens} tokens a step, moments in {moments}, {gpu.name}, {MODEL}"
+    )
     print(f"{'ranks':>6}{'held':>12}{'sent':>12}" + "".join(f"{name:>14}" for name in LINKS))
-    for count in (1, 2, 4, 8, 16, 64):
+    for count in counts:
         cost = cost_of(case, count, moments, low=True, kernels=True)
         model = passes / count / gpu.model_rate
         cells = []
@@ -185,7 +189,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--json", action="store_true", help="end with one line for programs")
-    parser.add_argument("--ranks", default="1,2,4")
+    parser.add_argument("--ranks", help="default 1,2,4, or with --simulate up to 64")
     parser.add_argument("--case", default="512,32768,32,1024", help="width, latents, k, tokens of a step")
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--moments", default="float32")
@@ -196,16 +200,19 @@ def main() -> None:
     options = parser.parse_args()
     d, m, k, tokens = (int(part) for part in options.case.split(","))
     case: Case = (d, m, k, tokens)
+    counts = [
+        int(part) for part in (options.ranks or ("1,2,4,8,16,64" if options.simulate else "1,2,4")).split(",")
+    ]
     if options.work:
         work(case, options.steps, options.moments)
         return
     if options.simulate:
-        simulate(case, options.moments)
+        simulate(case, options.moments, counts)
         return
     words = ["--case", options.case, "--steps", str(options.steps), "--moments", options.moments]
     print(f"width {d}, {m:,} latents, k {k}, {tokens} tokens a step, moments in {options.moments}")
     cases = []
-    for count in map(int, options.ranks.split(",")):
+    for count in counts:
         found, cost = measured(count, words), cost_of(case, count, options.moments, low=False)
         seconds = [simulated(cost, each["rates"]) for each in found]
         cases.append(

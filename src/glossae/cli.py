@@ -194,7 +194,8 @@ def _command(words: Sequence[str]) -> dict[str, Any]:
         raise GlossaeError(f"{unknown_flag(words[0], ('help', 'version'))} (flags follow the command)")
     # before the flags are read: a mistake in them is one line, too, if several ranks find it
     command = next((word for word in words if not word.startswith("-")), None)
-    with ranks.joined() if command == "run" else contextlib.nullcontext():
+    # what a run of several would cost is asked for without the others
+    with ranks.joined() if command == "run" and "--dry-run" not in words else contextlib.nullcontext():
         return _carried_out(words)
 
 
@@ -274,12 +275,15 @@ def _run(given: argparse.Namespace) -> dict[str, Any]:
         # the hub's client draws a bar for what it fetches
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     # torch and transformers take seconds to import: only once the recipe is known to be right
-    if given.dry_run and not ranks.world()[0]:
+    if given.dry_run:
+        own, count = ranks.said()
+        if own:
+            return {}
         from glossae.plan import dry_run
         from glossae.run import check_folder
 
         check_folder(out, recipe)
-        plan = dry_run(recipe, out, given.stage)
+        plan = dry_run(recipe, out, given.stage, count)
         print(plan.text)
         return plan.facts
     if ranks.world()[0]:

@@ -72,6 +72,21 @@ def world() -> tuple[int, int]:
     return (0, 1) if _world is None else (_world.rank, _world.count)
 
 
+def said() -> tuple[int, int]:
+    """This process's rank, and the number of ranks, as its environment says, whether others are there or not.
+
+    Raises:
+        GlossaeError: the environment says no number.
+    """
+    found = []
+    for name, otherwise in (("RANK", "0"), ("WORLD_SIZE", "1")):
+        number = os.environ.get(name) or otherwise
+        if not number.isdecimal() or (name == "WORLD_SIZE" and not int(number)):
+            raise GlossaeError(f"{name}: is '{number}', and has to be a number")
+        found.append(int(number))
+    return found[0], found[1]
+
+
 def rank() -> int:
     """This process's rank in joint work; 0 outside of it."""
     return _world.rank if _world is not None and _world.joint else 0

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from glossae import ranks
 from glossae.corpora import SHARES, untested_languages
 from glossae.errors import GlossaeError
 from glossae.files import read_json
@@ -59,8 +58,10 @@ class Plan:
     facts: dict[str, Any]
 
 
-def dry_run(recipe: Recipe, out: Path, until: str | None = None) -> Plan:
+def dry_run(recipe: Recipe, out: Path, until: str | None = None, count: int = 1) -> Plan:
     """Say what a run of `recipe` into `out` would read, fetch, hold and cost. Nothing is fetched or written.
+
+    Of several ranks (`count`), what one of them would.
 
     Raises:
         GlossaeError: a source or folder of the recipe does not exist or cannot be read, or the model lacks the
@@ -93,7 +94,7 @@ def dry_run(recipe: Recipe, out: Path, until: str | None = None) -> Plan:
     counts = None
     if own.shape is not None and len(known) == len(roles):
         shapes = {name: facts.shape for name, facts in models.items()}
-        counts = Quantities(recipe, own.shape, known, before or 0, shapes, ranks.world()[1])
+        counts = Quantities(recipe, own.shape, known, before or 0, shapes, count)
         notes += [line for stage in stages for line in stage.forecast(counts)]
     for line in notes:
         lines += wrap_text("  ", line, gap=0)
@@ -287,7 +288,8 @@ def _assumptions(counts: Quantities, disk: float, machines: list[Machine], out: 
         f"{counts.latents:,} a token in the encoder; a step of training as glossae.sae.step_cost has it; "
         f"{LAUNCH * 1e6:.0f} microseconds for every operation."
         + (
-            f" All of it is for one of {counts.ranks} ranks, which divide text and latents."
+            f" All of it is for one of {counts.ranks} ranks, which divide text and latents; what they send takes time "
+            "besides (docs/scale.md)."
             if counts.ranks > 1
             else ""
         ),

@@ -4,16 +4,23 @@ from collections.abc import Iterator
 
 from glossae.plan import Quantities, Work, tokens_of
 from glossae.results import CorpusRow, StageResults
-from glossae.run.context import Context, Inputs, Progress
+from glossae.run.context import Context, Inputs, Progress, part
 from glossae.stages.stage import Stage
 
-# tokens a second of a fast tokenizer on one core
-TOKENIZED = 4e5
+# tokens a second of a fast tokenizer on one core; of a stream that two cores read, clean and tokenize
+# (benchmarks/stream.py)
+TOKENIZED, STREAMED = 4e5, 5e5
 
 
 def run(context: Context, progress: Progress) -> StageResults:
-    """Count every role's sentences and tokens."""
+    """Count every role's sentences and tokens; and read the stream, if there is one, into the token cache.
+
+    With `--until corpora` all text is then fetched.
+    """
     rows = []
+    if context.stream is not None:
+        context.streamed_tokens(context.lm, part(progress, 0.0, 0.9))
+        progress = part(progress, 0.9, 1.0)
     roles = list(context.roles.corpora)
     for number, role in enumerate(roles):
         tokens = context.tokens(role)
@@ -35,7 +42,10 @@ def run(context: Context, progress: Progress) -> StageResults:
 def cost(counts: Quantities) -> Work:
     """Text into tokens."""
     tokens = sum(tokens_of(amounts) for amounts in counts.roles.values())
-    return Work(seconds=1 + tokens / TOKENIZED, weights=counts.shape.weights, held=40 * tokens)
+    seconds = 1 + tokens / TOKENIZED
+    if counts.recipe.sae.stream is not None:
+        seconds += counts.sae_tokens / STREAMED
+    return Work(seconds=seconds, weights=counts.shape.weights, held=40 * tokens)
 
 
 def lines(results: StageResults, target: str, reference: str) -> Iterator[str]:

@@ -44,8 +44,6 @@ START_TOKENS = 1024
 # of a dry run: tokens on which reconstruction is measured where a precision is asked for, and sentences in the first
 # sample of losses (glossae.sae.quality, lm.batches)
 RECONSTRUCTED, FIRST = 50_000, 32
-# tokens of a stream that two cores read, clean and tokenize in a second (benchmarks/stream.py)
-TOKENIZED = 5e5
 # bytes of an activation at most, by the recipe's dtype
 FLOAT_BYTES = {"auto": 4, "float32": 4, "bfloat16": 2, "float16": 2}
 # upper bound on the standard deviation of what splicing adds to a sentence's loss, nats a token: .12 to .3 on the toy,
@@ -339,12 +337,13 @@ def cost(counts: Quantities) -> Work:
         raise GlossaeError(f"sae.from: {sae.from_}: there is no such file or folder")
     if sae.from_ is None and sae.activation != "relu" and sae.k > counts.latents:
         raise GlossaeError(f"sae.k: {sae.k} is more than the {counts.latents} latents")
-    train = Work()
+    train, together = Work(), 0
     if sae.from_ is None:
-        train = training_work(counts, shape, counts.depth, counts.latents, [counts.live_latents], [sae.tied])
-        if sae.stream is not None:
-            train += Work(seconds=counts.sae_tokens / TOKENIZED)
-    train = dataclasses.replace(train, written=4 * (1 if sae.tied else 2) * counts.d_in * counts.latents)
+        together = 1 + len(baseline_jobs(counts.recipe))
+        live = [counts.live_latents] * together
+        train = training_work(counts, shape, counts.depth, counts.latents, live, [sae.tied] * together)
+    weights = (1 if sae.tied else 2) * counts.d_in * counts.latents
+    train = dataclasses.replace(train, written=4 * weights * max(1, together))
     seen, spliced = fidelity_tokens(counts)
     look = counts.forward(seen, counts.depth) + counts.encode(seen)
     codes = counts.encode(spliced)

@@ -301,11 +301,14 @@ def check_memory(recipe: Recipe, lm: LanguageModel, key: str, latents: int, tied
         tied: of each, whether it has one matrix or two.
 
     Raises:
-        GlossaeError: their weights and moments alone are more than there is.
+        GlossaeError: a step holds more than there is.
     """
     width, (_, count) = lm.widths[recipe.site], ranks.world()
     each = ranks.share(latents, count)
-    needed = _bytes_a_weight(recipe) * width * each * sum(1 if one else 2 for one in tied)
+    tokens = recipe.sae.batch_tokens if recipe.sae.batch_sentences is None else 0
+    config = SaeConfig(d_in=width, latents=latents, k=1)
+    steps = [_step(recipe, dataclasses.replace(config, tied=one), tokens, None, count) for one in tied]
+    needed = max(step.made for step in steps) + sum(step.held - step.made for step in steps)
     there = _memory_of(recipe)
     if needed > there:
         what = f"{each} latents" if len(tied) == 1 else f"{len(tied)} autoencoders of {each} latents"
@@ -314,14 +317,10 @@ def check_memory(recipe: Recipe, lm: LanguageModel, key: str, latents: int, tied
         fewer = "" if key == "sae" else ", or give fewer grid.k or grid.l1"
         halved = "" if recipe.sae.moments == "bfloat16" else ", or give --sae.moments bfloat16"
         raise GlossaeError(
-            f"{key}.{size}: training {what} on a site of width {width} holds {bytes_text(needed)} (weights and "
-            f"Adam's two moments), and there are {bytes_text(there)}; lower {key}.{size}{fewer}{halved}"
+            f"{key}.{size}: training {what} on a site of width {width} holds {bytes_text(needed)} (weights, Adam's two "
+            f"moments, gradients and pre-activations), and there are {bytes_text(there)}; lower {key}.{size}{fewer}"
+            f"{halved}"
         )
-
-
-def _bytes_a_weight(recipe: Recipe) -> int:
-    """Of each weight in training: itself, and Adam's two moments."""
-    return 4 + 2 * (4 if recipe.sae.moments == "float32" else 2)
 
 
 def _memory_of(recipe: Recipe) -> float:
@@ -382,17 +381,24 @@ def step_of(
         GlossaeError: there are fewer latents than ranks.
     """
     recipe = counts.recipe
+    config = SaeConfig(
+        d_in=d, latents=m, k=max(1, min(m, round(live))), tied=tied, activation=recipe.sae.activation
+    )
+    return _step(recipe, config, counts.step_tokens, live, counts.ranks, kernels=kernels)
+
+
+def _step(
+    recipe: Recipe, config: SaeConfig, tokens: float, live: float | None, count: int, *, kernels: bool = False
+) -> StepCost:
     return step_cost(
-        SaeConfig(
-            d_in=d, latents=m, k=max(1, min(m, round(live))), tied=tied, activation=recipe.sae.activation
-        ),
-        counts.step_tokens,
+        config,
+        tokens,
         live=live,
         low=lowered(recipe),
         moments=recipe.sae.moments,
         unit_rows=recipe.sae.unit_rows and not recipe.by_the_paper,
         kernels=kernels,
-        count=counts.ranks,
+        count=count,
     )
 
 
