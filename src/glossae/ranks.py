@@ -34,8 +34,8 @@ REACH = timedelta(minutes=2)
 """The longest that a rank waits for the others to be there."""
 # seconds between two looks into the store; those that a rank gives rank 0 to say a line, and rank 0 the others to leave
 POLL, LAST_WORDS, LEAVING = 0.1, 20.0, 3.0
-# between two looks for a failure, while a rank waits for work of others
-AWAITED = timedelta(seconds=2)
+# the longest that a rank may work by itself
+WORK = timedelta(days=30)
 # bytes of the words in which a rank says what it is at
 SAID = 120
 
@@ -47,8 +47,8 @@ Json = TypeVar("Json")
 class _World:
     """The processes of this run.
 
-    `joint`: in joint work; `called`: pieces of it so far; `agreed`, `met`, `awaited`: comparisons and waits so far;
-    `lost`: why ranks no longer work together; `told`: of what went wrong.
+    `joint`: in joint work; `called`: pieces of it so far; `agreed`, `met`: comparisons so far; `waiting`: the group
+    that waits for work of its ranks; `lost`: why ranks no longer work together; `told`: of what went wrong.
     """
 
     rank: int
@@ -59,7 +59,7 @@ class _World:
     called: int = 0
     agreed: int = 0
     met: int = 0
-    awaited: int = 0
+    waiting: Any = None
     lost: str | None = None
     told: bool = False
 
@@ -173,6 +173,8 @@ def _join(limit: timedelta, reach: timedelta) -> _World:
             world_size=count,
             timeout=limit,
         )
+        # a wait that ends with the last rank's own work, or with a lost connection
+        found.waiting = distributed.new_group(backend="gloo", timeout=WORK)
     except (RuntimeError, ValueError, OSError) as error:
         raise GlossaeError(
             f"MASTER_ADDR: rank {numbers['RANK']} of {numbers['WORLD_SIZE']} found no rendezvous with the others at "
@@ -341,22 +343,14 @@ def _await() -> None:
     """Wait for all ranks to come here, however long their own work takes.
 
     Raises:
-        GlossaeError: a rank has failed.
+        GlossaeError: a rank has failed, or was lost.
     """
-    own = _world
-    if count() == 1 or own is None:
+    if count() == 1 or _world is None:
         return
-    own.awaited += 1
-    keys = [f"awaited/{own.awaited}/{other}" for other in range(own.count)]
-    own.store.set(keys[own.rank], "1")
-    while True:
-        try:
-            own.store.wait(keys, AWAITED)
-            return
-        except RuntimeError:
-            own.lost = _failed(own)
-            if own.lost is not None:
-                raise GlossaeError(own.lost) from None
+    from torch import distributed
+
+    with reaching():
+        distributed.barrier(group=_world.waiting)
 
 
 @contextmanager

@@ -128,7 +128,7 @@ def test_what_no_machine_has_is_refused_before_anything_is_written(world, tmp_pa
     assert main(world.line(tmp_path / "out", **SMALL | changes)) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"glossae: {words}")
-    assert "(weights, Adam's two moments, gradients and pre-activations), and there are " in line
+    assert "(weights, Adam's two moments, and gradients), and there are " in line
     assert f"; lower {words.partition(':')[0]}" in line
     assert line.endswith(", or give --sae.moments bfloat16")
     assert not (tmp_path / "out").exists()

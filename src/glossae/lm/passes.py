@@ -75,7 +75,7 @@ class Passes:
         if path in self._recent:
             self._recent.move_to_end(path)
             return self._recent[path]
-        with suppress(SafetensorError, OSError, KeyError):
+        with suppress(SafetensorError, OSError, KeyError, ValueError, TypeError):
             found = load_file(path)
             if bytes(found["digest"].tolist()) == _digest(found["x"]):
                 return self._remember(path, found["x"].to(device))

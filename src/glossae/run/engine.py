@@ -175,6 +175,11 @@ def assist(recipe: Recipe, out: Path) -> None:
         for job in ranks.jobs():
             if context is None:
                 # only now: what has to be fetched was fetched by rank 0, which has made the folder, too
+                if not out.is_dir():
+                    raise GlossaeError(
+                        f"--out: rank {ranks.world()[0]} does not see the folder {out.absolute()}: start every rank in "
+                        "the same folder, on a disk that all see"
+                    )
                 stack.enter_context(guarded(out))
                 stack.enter_context(written_elsewhere(out, but=out / PASSES))
                 context = Context(recipe, roles_of(recipe), RunFolder(out), Show(quiet=True, silent=True))

@@ -27,6 +27,7 @@ from glossae.run.context import Context, Inputs, Progress, part
 from glossae.run.folder import as_rows, write_table
 from glossae.sae import Sae, SaeConfig, TrainPoint, check_fits, measure, read_sae, sink_losses, untrained
 from glossae.stages.shared.sae_jobs import (
+    check_kept,
     check_memory,
     step_of,
     train_jobs,
@@ -97,6 +98,7 @@ def check(context: Context) -> None:
     """
     recipe, lm, given = context.recipe, context.lm, context.given
     latents = latents_planned(context)
+    check_kept(context)
     if given is None:
         # a missing file is found before anything is written
         context.trained_text()

@@ -180,6 +180,21 @@ def training_text(
     return _kept(context, TrainingText(lm, site, tokens, recipe)), part(progress, TOKENIZING, 1.0)
 
 
+def check_kept(context: Context) -> None:
+    """Check that `sae.activations` may be a folder that outlives the run.
+
+    Raises:
+        GlossaeError: it is a file, or lies in the run's folder, whose files are replaced and deleted.
+    """
+    if context.recipe.sae.activations is None:
+        return
+    folder = path_named(context.recipe.sae.activations)
+    if folder.exists() and not folder.is_dir():
+        raise GlossaeError(f"sae.activations: {folder} is a file: give a folder")
+    if folder.resolve().is_relative_to(context.folder.path.resolve()):
+        raise GlossaeError(f"sae.activations: {folder} lies in the run's folder: give a folder beside it")
+
+
 def _kept(context: Context, text: TrainingText) -> TrainingText:
     """The text with the folder of `sae.activations`, if the recipe has one."""
     if text.recipe.sae.activations is None:
@@ -308,7 +323,8 @@ def check_memory(recipe: Recipe, lm: LanguageModel, key: str, latents: int, tied
     tokens = recipe.sae.batch_tokens if recipe.sae.batch_sentences is None else 0
     config = SaeConfig(d_in=width, latents=latents, k=1)
     steps = [_step(recipe, dataclasses.replace(config, tied=one), tokens, None, count) for one in tied]
-    needed = max(step.made for step in steps) + sum(step.held - step.made for step in steps)
+    # pre-activations are of a step's tokens, which a step that does not fit names
+    needed = sum(step.held - step.made for step in steps)
     there = _memory_of(recipe)
     if needed > there:
         what = f"{each} latents" if len(tied) == 1 else f"{len(tied)} autoencoders of {each} latents"
@@ -318,7 +334,7 @@ def check_memory(recipe: Recipe, lm: LanguageModel, key: str, latents: int, tied
         halved = "" if recipe.sae.moments == "bfloat16" else ", or give --sae.moments bfloat16"
         raise GlossaeError(
             f"{key}.{size}: training {what} on a site of width {width} holds {bytes_text(needed)} (weights, Adam's two "
-            f"moments, gradients and pre-activations), and there are {bytes_text(there)}; lower {key}.{size}{fewer}"
+            f"moments, and gradients), and there are {bytes_text(there)}; lower {key}.{size}{fewer}"
             f"{halved}"
         )
 
