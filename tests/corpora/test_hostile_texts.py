@@ -273,6 +273,8 @@ def command(folder, fault):
 
 def assert_refused(fault, folder, status, said):
     assert status == 2
+    # a slow machine says what it waits for, too
+    said = "".join(line for line in said.splitlines(keepends=True) if " text: reading, cleaning" not in line)
     assert said.startswith("glossae: ")
     assert said.endswith("\n")
     assert said[:-1].isprintable()

@@ -137,7 +137,10 @@ def test_what_cannot_be_kept_is_one_line(world, tmp_path, capsys, monkeypatch):
     (tmp_path / "file").touch()
     assert until_sae(world, tmp_path / "a", sae__activations=tmp_path / "file") == 2
     said = capsys.readouterr().err.splitlines()[-1]
-    assert said.startswith(f"glossae: sae.activations: {tmp_path / 'file'}: cannot be written to (")
+    assert said == f"glossae: sae.activations: {tmp_path / 'file'} is a file: give a folder"
+    assert not (tmp_path / "a").exists()
+    assert until_sae(world, tmp_path / "a", sae__activations=tmp_path / "a" / "kept") == 2
+    assert "lies in the run's folder: give a folder beside it" in capsys.readouterr().err
     monkeypatch.setattr(sae_jobs.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
     assert until_sae(world, tmp_path / "b", sae__activations=tmp_path / "kept") == 2
     said = capsys.readouterr().err.splitlines()[-1]
