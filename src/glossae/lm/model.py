@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -172,8 +173,10 @@ class LanguageModel:
         """Of a block on average the weights of its matrices; the unembedding's weights; the width of all heads."""
         matrices = sum(weight.numel() for weight in self.blocks.parameters() if weight.ndim > 1)
         config = self.model.config.get_text_config()
-        heads, width = getattr(config, "num_attention_heads", 1), config.hidden_size
-        wide = heads * (getattr(config, "head_dim", None) or width // heads)
+        wide = config.hidden_size
+        # a family whose layers have heads of different widths refuses to be asked for one: about the model's width
+        with suppress(ValueError, AttributeError, TypeError, RuntimeError):
+            wide = config.num_attention_heads * config.head_dim
         return matrices / self.layers, self.model.get_output_embeddings().weight.numel(), wide
 
     def flops(self, lengths: Int[Tensor, " texts"], blocks: int, logits: int = 0) -> float:
