@@ -78,13 +78,22 @@ def said() -> tuple[int, int]:
     Raises:
         GlossaeError: the environment says no number.
     """
-    found = []
-    for name, otherwise in (("RANK", "0"), ("WORLD_SIZE", "1")):
-        number = os.environ.get(name) or otherwise
-        if not number.isdecimal() or (name == "WORLD_SIZE" and not int(number)):
-            raise GlossaeError(f"{name}: is '{number}', and has to be a number")
-        found.append(int(number))
-    return found[0], found[1]
+    rank, count = _number("RANK", otherwise="0"), _number("WORLD_SIZE", otherwise="1")
+    if not count:
+        raise GlossaeError("WORLD_SIZE: is '0', and has to be a number")
+    return rank, count
+
+
+def _number(name: str, *, otherwise: str = "", hint: str = "") -> int:
+    """A number of the environment, or what it is otherwise.
+
+    Raises:
+        GlossaeError: it is no number; the line ends with the hint.
+    """
+    said = os.environ.get(name) or otherwise
+    if not said.isdecimal():
+        raise GlossaeError(f"{name}: is '{said}', and has to be a number{hint}")
+    return int(said)
 
 
 def rank() -> int:
@@ -145,14 +154,8 @@ def _join(limit: timedelta, reach: timedelta) -> _World:
     from torch import distributed
     from torch.distributed.rendezvous import rendezvous
 
-    numbers = {}
-    for name in ("RANK", "WORLD_SIZE", "MASTER_PORT"):
-        said = os.environ.get(name, "")
-        if not said.isdecimal():
-            raise GlossaeError(
-                f"{name}: is '{said}', and has to be a number: start the processes with torchrun"
-            )
-        numbers[name] = int(said)
+    hint = ": start the processes with torchrun"
+    numbers = {name: _number(name, hint=hint) for name in ("RANK", "WORLD_SIZE", "MASTER_PORT")}
     if numbers["RANK"] >= numbers["WORLD_SIZE"]:
         raise GlossaeError(f"RANK: is {numbers['RANK']}, and there are {numbers['WORLD_SIZE']} ranks")
     place = f"{os.environ.get('MASTER_ADDR', '')}:{numbers['MASTER_PORT']}"
