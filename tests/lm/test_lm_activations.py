@@ -219,6 +219,18 @@ def test_a_sentence_is_run_once_in_its_home_whatever_batches_ask_for_it(
     assert len(runs) == len(list(batches(texts[0], 32))) + len(list(batches(texts[1], 32))) + 2
 
 
+def test_a_call_for_hidden_states_leaves_the_passes_as_they_were(tiny_model, random_tokens, tmp_path):
+    lm = load(str(tiny_model))
+    lm.model(torch.tensor([[1, 2]]), output_hidden_states=True)
+    passes = Passes(tmp_path, lm.model, "0" * 16)
+    assert passes.hold(lm.model)
+    # a hook that may change something is another matter
+    handle = lm.blocks[0].register_forward_hook(lambda *_: None)
+    assert not passes.hold(lm.model)
+    handle.remove()
+    assert passes.hold(lm.model)
+
+
 def test_a_text_that_is_too_large_has_no_homes(random_tokens):
     large, small = random_tokens([9] * 12), random_tokens([6, 9], seed=1)
     homes = Homes([large, small], budget=32, most=20)
