@@ -197,12 +197,13 @@ def encoder_dtype(wanted: EncoderDtype, device: torch.device) -> torch.dtype:
 class EncoderProduct:
     """Pre-activations of a batch, one SAE at a time, so that they do not depend on what is trained beside it.
 
-    In bfloat16 the weights stay float32, and every product copies them.
+    In bfloat16 the weights stay float32, and every product copies them. On a CPU a product overwrites the last one.
     """
 
     def __init__(self, dtype: torch.dtype) -> None:
         self.dtype = dtype
-        self._copy = torch.empty(0, dtype=dtype)
+        # kept, for allocating memory at every step costs more than the arithmetic
+        self._copy, self._pre = torch.empty(0, dtype=dtype), torch.empty(0, dtype=dtype)
 
     @torch.no_grad()
     def __call__(
@@ -216,13 +217,12 @@ class EncoderProduct:
         weight, bias = sae.W_enc.detach(), sae.b_enc.detach()
         if not sae.config.pre_encoder_bias:
             bias = torch.addmv(bias, weight, offset)
-        if self.dtype == torch.float32:
-            return torch.nn.functional.linear(centred, weight, bias)
         latents, d_in = weight.shape
+        if self.dtype == torch.float32:
+            return torch.addmm(bias, centred, weight.T, out=self._room(len(centred), weight))
         # on a CPU the biases are one more column, for an input that is always 1: adding them to the product costs
         # almost as much as the product
         width = d_in + (ONES if weight.device.type == "cpu" else 0)
-        # kept, for allocating memory at every step costs more than the arithmetic
         if len(self._copy) < latents:
             self._copy = weight.new_zeros(latents, width, dtype=self.dtype)
         rows, inputs = self._copy[:latents], centred.new_zeros(len(centred), width, dtype=self.dtype)
@@ -236,7 +236,16 @@ class EncoderProduct:
         if width == d_in:
             return torch.nn.functional.linear(inputs, rows, bias.to(self.dtype))
         rows[:, d_in], inputs[:, d_in] = bias, 1.0
-        return torch.mm(inputs, rows.T)
+        return torch.mm(inputs, rows.T, out=self._room(len(inputs), weight))
+
+    def _room(self, tokens: int, weight: Float[Tensor, "latents d_in"]) -> Tensor | None:
+        """Where the pre-activations go; None on a GPU, where torch keeps freed memory for whatever comes next."""
+        if weight.device.type != "cpu":
+            return None
+        size = tokens * len(weight)
+        if len(self._pre) < size:
+            self._pre = torch.empty(size, dtype=self.dtype)
+        return self._pre[:size].view(tokens, len(weight))
 
 
 class Mixer:
