@@ -295,6 +295,12 @@ def test_a_frozen_decoder_gets_no_gradient_and_changes_no_other(passing, kind, w
         assert torch.equal(gradient, found[0][name]), name
 
 
+def nothing(first, last, encoder, decoder):
+    for rows in (encoder, decoder):
+        if rows is not None:
+            rows.zero_()
+
+
 @pytest.mark.parametrize("kind", ["topk", "topk, tied", "topk, no bias"])
 def test_the_auxiliary_loss_reaches_encoder_and_decoder_exactly(kind):
     sae, error = random_sae(**KINDS[kind]), normal(T, D, seed=9)
@@ -311,14 +317,24 @@ def test_the_auxiliary_loss_reaches_encoder_and_decoder_exactly(kind):
     make_gradients(sae)
     along = torch.zeros(LATENTS, dtype=torch.float64)
 
-    def nothing(first, last, encoder, decoder):
-        for rows in (encoder, decoder):
-            if rows is not None:
-                rows.zero_()
-
     before = Pass(X, 1.0, along, along.sum(), along, nothing)
     found = gradients(sae, add_auxiliary(sae, X, error, dead, 2, 0.5, before), block=7)
     for name, gradient in found.items():
         torch.testing.assert_close(gradient, expected[name], msg=name)
     if not sae.config.tied:
         torch.testing.assert_close(along, (found["W_dec"] * sae.W_dec).sum(1))
+
+
+@pytest.mark.parametrize("kind", ["topk", "topk, tied", "topk, no bias"])
+def test_the_auxiliary_loss_in_bfloat16_has_about_the_same_gradients(kind):
+    sae, x, error = random_sae(**KINDS[kind]).float(), X.float(), normal(T, D, seed=9).float()
+    dead, found = torch.arange(LATENTS) % 4 == 2, {}
+    for dtype in (torch.float32, torch.bfloat16):
+        make_gradients(sae)
+        along = torch.zeros(LATENTS)
+        before = Pass(x, 1.0, along, along.sum(), along, nothing)
+        done = add_auxiliary(sae, x, error, dead, LATENTS, 0.5, before, dtype)
+        found[dtype] = gradients(sae, done, block=7) | {"along": along}
+    for name, expected in found[torch.float32].items():
+        assert found[torch.bfloat16][name].dtype == torch.float32
+        assert (found[torch.bfloat16][name] - expected).norm() <= 0.02 * expected.norm(), name

@@ -193,32 +193,36 @@ def add_auxiliary(
     k: int,
     weight: float,
     done: Pass,
+    dtype: torch.dtype | None = None,
 ) -> Pass:
     """AuxK (Gao et al. 2024, A.2): the best dead latents learn to reconstruct the error of the live ones.
 
     The loss is `weight ||e_hat - e||^2 / ||e||^2`: relative to the error, so that it does not fade as the fit
     improves. Its gradient is added to those of the biases, to `done.along`, and to the rows of the pass that is
-    returned.
+    returned. Its products are in `dtype`, by default that of `error`, in which they are added up.
     """
     chosen = dead.nonzero()[:, 0]
     k = min(k, ranks.total(len(chosen)))
     if k == 0:
         return done
-    read, rows, written = sae.centred(x), sae.W_enc[chosen], sae.W_dec[chosen]
-    pre = torch.nn.functional.linear(read, rows, sae.b_enc[chosen])
+    read, rows, written = (
+        each.detach().to(dtype or error.dtype)
+        for each in (sae.centred(x), sae.W_enc[chosen], sae.W_dec[chosen])
+    )
+    pre = (read @ rows.T).add_(sae.b_enc[chosen])
     values, which = pre.topk(min(k, len(chosen)), dim=1, sorted=False)
     if ranks.count() > 1:
         values.mul_(among_largest(values, k))
     code = torch.zeros_like(pre).scatter_(1, which, values.relu_())
     scale = 2 * weight / error.square().sum().clamp_min(1e-12)
-    gradient = (ranks.sum_(code @ written) - error).mul_(scale)
+    gradient = (ranks.sum_((code @ written).to(error.dtype)) - error).mul_(scale).to(code)
     dcode = gradient @ written.T
     dpre = torch.where(code > 0, dcode, 0)
-    done.along.index_add_(0, chosen, (code * dcode).sum(0))
-    summed = dpre.sum(0)
+    done.along.index_add_(0, chosen, (code * dcode).sum(0, dtype=error.dtype))
+    summed = dpre.sum(0, dtype=error.dtype)
     _grad(sae.b_enc).index_add_(0, chosen, summed)
     if sae.config.pre_encoder_bias:
-        _grad(sae.b_dec).sub_(ranks.sum_(rows.T @ summed))
+        _grad(sae.b_dec).sub_(ranks.sum_((rows.T @ summed.to(rows)).to(summed)))
 
     def write(first: int, last: int, encoder: Tensor, decoder: Tensor | None) -> None:
         done.rows(first, last, encoder, decoder)
@@ -226,8 +230,8 @@ def add_auxiliary(
         some, its = slice(begin, end), chosen[begin:end] - first
         into = encoder if sae.config.tied else decoder
         if into is not None:
-            into.index_add_(0, its, code[:, some].T @ gradient)
-        encoder.index_add_(0, its, dpre[:, some].T @ read)
+            into.index_add_(0, its, (code[:, some].T @ gradient).to(into))
+        encoder.index_add_(0, its, (dpre[:, some].T @ read).to(encoder))
 
     return replace(done, rows=write)
 

@@ -79,8 +79,8 @@ class TrainSettings:
         l1: relu: weight of a token's summed latents in the loss, in the site's own units.
         unit_rows: keep decoder rows at length 1, so that a latent's value is the length of its contribution.
         centre: initial value of the pre-encoder bias; the geometric median is Bricken et al.'s (2023) choice.
-        encoder_dtype: precision of the encoder's product; weights and everything else are float32. `auto` is
-            bfloat16 on devices that are built for it.
+        encoder_dtype: precision of the encoder's product, and of AuxK's products; weights, sums and everything else
+            are float32. `auto` is bfloat16 on devices that are built for it.
         moments: precision in which Adam's two moments of the weights are stored.
         published: the paper's training: no scaling, free decoder rows, small random weights, lr 1e-3, float32.
         frozen_decoder: keep the decoder's rows at their initial values, and train only encoder, biases and
@@ -371,7 +371,9 @@ class Trainer:
         dead = self.silent > self.dead_after
         if self.aux_k and ranks.total(int(dead.sum())):
             error = done.gradient.div(-done.factor)
-            done = add_auxiliary(self.sae, x, error, dead, self.aux_k, AUX_WEIGHT, done)
+            # what a kernel selected comes from a product in bfloat16 too
+            dtype = torch.bfloat16 if isinstance(pre, Entries) else pre.dtype
+            done = add_auxiliary(self.sae, x, error, dead, self.aux_k, AUX_WEIGHT, done, dtype)
         mse, fvu = self.check_loss(squares, x.numel(), variance)
         self._update(done)
         if self.config.activation == "jumprelu" and self.sae.threshold is not None:
