@@ -260,6 +260,14 @@ def test_a_broken_file_is_as_none_at_all(once, random_tokens, monkeypatch):
         for file in folder.rglob("*.safetensors"):
             spoil(file)
         assert_same(streamed(lm, tokens), expected)
+    # nor one under another's name
+    other = streamed(lm, random_tokens([9, 4], seed=1))
+    one, two = folder.rglob("*.safetensors")
+    one.rename(folder / "away")
+    two.rename(one)
+    (folder / "away").rename(two)
+    assert_same(streamed(lm, tokens), expected)
+    assert_same(streamed(lm, random_tokens([9, 4], seed=1)), other)
     # nor does one that cannot be written stop anything
     clear_passes(folder)
     count = len(runs)
@@ -268,8 +276,11 @@ def test_a_broken_file_is_as_none_at_all(once, random_tokens, monkeypatch):
         raise GlossaeError("no space left on device")
 
     monkeypatch.setattr("glossae.lm.passes.write_tensors", full)
+    said: list[str] = []
+    lm = dataclasses.replace(lm, passes=Passes(folder, lm.model, "0" * 16, stopped=said.append))
     for _ in range(2):
         assert_same(streamed(lm, tokens), expected)
+    assert said == ["activations are kept no longer: no space left on device"]
     assert len(runs) == count + 2 * len(expected)
     assert list(folder.rglob("*.safetensors")) == []
 

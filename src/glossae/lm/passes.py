@@ -37,6 +37,7 @@ class Passes:
         model: the model that is run.
         identity: the name of the folder, which identifies the model, how it runs, and its text.
         most: the most bytes to store, in equal shares for the ranks of a run; later batches are not stored.
+        stopped: is given a line if the disk takes no more, after which nothing is stored.
 
     Attributes:
         size: bytes stored so far, of earlier objects too.
@@ -45,11 +46,19 @@ class Passes:
 
     homes: Callable[[], Any]
 
-    def __init__(self, folder: Path, model: Any, identity: str, most: float = MOST_BYTES) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        model: Any,
+        identity: str,
+        most: float = MOST_BYTES,
+        stopped: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self.folder, self.homes = folder / identity, lambda: None
         # ranks store their own batches in the same folder
         self.most = most / ranks.world()[1]
         self._model, self._versions = weakref.ref(model), _versions(model)
+        self._stopped = stopped
         self.size = 0
         self._recent: OrderedDict[Path, Tensor] = OrderedDict()
         for file in self.folder.glob("*.safetensors"):
@@ -80,7 +89,7 @@ class Passes:
             return self._recent[path]
         with suppress(SafetensorError, OSError, KeyError, ValueError, TypeError):
             found = load_file(path)
-            if bytes(found["digest"].tolist()) == _digest(found["x"]):
+            if bytes(found["digest"].tolist()) == _digest(found["x"], path):
                 return self._remember(path, found["x"].to(device))
         return None
 
@@ -98,11 +107,12 @@ class Passes:
         if not size or self.size + size > self.most:
             return
         kept = x.detach().cpu().contiguous()
-        digest = torch.tensor(list(_digest(kept)), dtype=torch.uint8)
+        digest = torch.tensor(list(_digest(kept, path)), dtype=torch.uint8)
         try:
             write_tensors(path, {"x": kept, "digest": digest})
-        except GlossaeError:
+        except GlossaeError as error:
             self.most = 0
+            self._stopped(f"activations are kept no longer: {error}")
         self.size += size
 
 
@@ -120,9 +130,9 @@ def clear_passes(folder: Path, *, but: str | None = None) -> None:
         folder.rmdir()
 
 
-def _digest(x: Tensor) -> bytes:
-    # as bytes: numpy has no bfloat16
-    return blake2b(x.view(torch.uint8).numpy().data, digest_size=16).digest()
+def _digest(x: Tensor, path: Path) -> bytes:
+    # of the name as well, so that no file is taken for another; as bytes: numpy has no bfloat16
+    return blake2b(x.view(torch.uint8).numpy().data, digest_size=16, key=path.stem.encode()).digest()
 
 
 def weight_sums(model: Any) -> list[tuple[int, float]]:

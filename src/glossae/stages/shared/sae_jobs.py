@@ -204,7 +204,7 @@ def _kept(context: Context, text: TrainingText) -> TrainingText:
     identity = fingerprint([model_identity(lm.name), str(lm.model.dtype), context.device])
     try:
         make_folder(folder / identity)
-        kept = Passes(folder, lm.model, identity, most=math.inf)
+        kept = Passes(folder, lm.model, identity, most=math.inf, stopped=context.show.note)
         free = shutil.disk_usage(folder).free
     except OSError as error:
         raise GlossaeError(
