@@ -184,7 +184,7 @@ class SaeSettings(Settings, title="sae"):
     decay: Fraction = 0.2
     """Share of the steps, at the end, in which the learning rate falls to zero."""
     encoder_dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Precision of the encoder's product, and of AuxK's, in training; auto: bfloat16 where the device is built for it."""
+    """Precision of the products of the encoder and of AuxK in training; auto: bfloat16 where the device has it."""
     moments: Literal["float32", "bfloat16"] = "float32"
     """Precision of Adam's two moments of the weights; bfloat16 takes two thirds of the memory, and more time."""
     precision: Positive = 0.02
