@@ -62,8 +62,9 @@ class Passes:
         self.size = 0
         self._recent: OrderedDict[Path, Tensor] = OrderedDict()
         for file in self.folder.glob("*.safetensors"):
+            # what a killed process was writing is of no use
             with suppress(OSError):
-                self.size += file.stat().st_size
+                self.size += 0 if file.name.startswith(TEMPORARY) else file.stat().st_size
 
     def hold(self, model: Any) -> bool:
         """Whether the model is in its original state, so that passes are read and stored."""

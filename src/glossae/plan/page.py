@@ -151,12 +151,14 @@ def _role_facts(roles: dict[str, Amounts | None]) -> dict[str, Any]:
 
 def _stage_facts(name: str, work: Work | None, words: str, machines: list[Machine]) -> dict[str, Any]:
     if work is None:
-        return {"stage": name, "does": words, "flops": None, "written_bytes": None, "seconds": None}
+        unknown = dict.fromkeys(("flops", "written_bytes", "needed_bytes", "seconds"))
+        return {"stage": name, "does": words, **unknown}
     return {
         "stage": name,
         "does": words,
         "flops": work.flops,
         "written_bytes": round(work.written),
+        "needed_bytes": {machine.name: round(work.memory(machine)) for machine in machines},
         "seconds": {machine.name: work.time(machine) for machine in machines},
     }
 
@@ -278,7 +280,7 @@ def _assumptions(counts: Quantities, disk: float, machines: list[Machine], out: 
         f"This machine, measured just now: {rates}, {here.bandwidth / 1e9:,.0f} GB/s."
         + (f" The other columns count on {SHARE:.0%} of their data sheets' speeds." if machines[1:] else "")
         + " Fetching, loading and other work on the machine take extra time: expect the right "
-        "order of magnitude, within a factor of three.",
+        f"order of magnitude, within a factor of three. What takes less than {USABLE:.0%} of the memory fits.",
         gap=0,
     )
     yield from wrap_text(

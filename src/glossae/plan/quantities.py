@@ -97,8 +97,8 @@ class Work:
 BLOCK_OPERATIONS = 40
 # cost of selection per latent and token: top-k reads every pre-activation several times
 SELECTING = 48
-# logits held at once (lm.loss)
-MAX_LOGITS = 2**26
+# logits (lm.loss) and pre-activations (sae.sparse) held at once
+MAX_LOGITS = PRE_ACTIVATIONS = 2**26
 # cost of an entry of a sparse code in an encoding, bytes per value of the site's width
 ENTRY = 12
 # the assumed share of a ReLU SAE's latents that is live at a token: above it glossae.sae uses dense products
@@ -257,7 +257,8 @@ class Quantities:
         return Work(
             float_flops=2 * d * m * tokens * count,
             moved=tokens * (SELECTING * m * count + ENTRY * d * sum(live)),
-            held=8 * d * m * count + 8 * batch * m,
+            # both matrices, and a slab of pre-activations with what selects from it
+            held=8 * d * m * count + 8 * min(batch * m, PRE_ACTIVATIONS),
         )
 
 

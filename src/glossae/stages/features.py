@@ -168,7 +168,7 @@ def lines(results: StageResults, target: str, reference: str) -> Iterator[str]:
             for row in features.units
         )
         by = SELECTED_BY.get(features.rule)
-        yield f"features  selected by {by}: {units}" if by else "features  no latent passes"
+        yield f"features  selected by {by}: latents {units}" if by else "features  no latent passes"
 
 
 def cost(counts: Quantities) -> Work:

@@ -349,9 +349,9 @@ def cost(counts: Quantities) -> Work:
     seen, spliced = fidelity_tokens(counts)
     look = counts.forward(seen, counts.depth) + counts.encode(seen)
     codes = counts.encode(spliced)
-    losses = counts.forward(spliced, shape.layers, output=True) + codes
+    losses = counts.forward(spliced, shape.layers, output=True)
     losses += counts.forward(2 * spliced, counts.blocks_above, output=True)
-    return train + look + dataclasses.replace(losses, held=losses.held + codes.held)
+    return train + look + dataclasses.replace(losses + codes, held=losses.held + codes.held)
 
 
 def fidelity_sentences(counts: Quantities) -> int | None:
