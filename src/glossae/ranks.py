@@ -388,16 +388,16 @@ def jobs() -> Iterator[Any]:
         time.sleep(POLL)
 
 
-def share(size: int, count: int) -> int:
+def share(size: int, count: int, key: str = "sae.latents") -> int:
     """The rows that each of some ranks holds of so many, but the last, which holds what is left.
 
     Raises:
-        GlossaeError: a rank would have none.
+        GlossaeError: a rank would have none; the line names the setting `key`.
     """
     each = -(-size // count)
     if each * (count - 1) >= size:
         raise GlossaeError(
-            f"sae.latents: {size} latents cannot be divided among {count} ranks: each has to hold at least one"
+            f"{key}: {size} latents cannot be divided among {count} ranks: each has to hold at least one"
         )
     return each
 

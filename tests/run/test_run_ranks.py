@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from tiny_world import EVERYTHING, STEERED, as_tmx
 
 from glossae.record import RESULTS
+from processes import free_port
 from toy_grammar import sentences
 
 WORKER = str(Path(__file__).with_name("killed_run.py"))
@@ -160,6 +161,36 @@ def test_a_stream_on_two_ranks_trains_what_one_process_does(world, tmp_path, mon
     status, said = under_torchrun(line, "--until", "sae", faults=["1:kill:3"], struck=struck)
     assert status == 0, said
     close(out, alone, "sae/sae.safetensors")
+
+
+def test_ranks_whose_streams_differ_in_order_alone_end_with_one_line(world, tmp_path):
+    lines = [f"{pair['en']}\n" for pair in sentences(400, seed=77)]
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+        "OMP_NUM_THREADS": "1",
+        "GLOSSAE_CACHE": str(tmp_path / "cache"),
+        "WORLD_SIZE": "2",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(free_port()),
+    }
+    line = world.line(tmp_path / "run", **SHORT, sae__stream="web.txt", sae__tokens=2000)
+    command, running = [sys.executable, WORKER, *line, "--quiet", "--until", "sae"], []
+    for rank, text in enumerate((lines, [*lines[49::-1], *lines[50:]])):
+        folder = tmp_path / str(rank)
+        folder.mkdir()
+        (folder / "web.txt").write_text("".join(text))
+        own = environment | {"RANK": str(rank)}
+        running.append(
+            subprocess.Popen(
+                command, cwd=folder, env=own, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            )
+        )
+    ended = [(*process.communicate(timeout=300), process.returncode) for process in running]
+    (said,) = ended[0][1].splitlines()
+    assert said.startswith("glossae: rank 1: is at another piece of work (")
+    assert "sae.stream " in said
+    assert [status for *_, status in ended] == [2, 2]
+    assert ended[1][:2] == ("", "")
 
 
 @pytest.mark.slow

@@ -168,3 +168,5 @@ def test_fewer_latents_than_ranks_are_refused():
             GlossaeError, match=f"sae.latents: {size} latents cannot be divided among 4 ranks"
         ):
             ranks.share(size, 4)
+    with pytest.raises(GlossaeError, match=r"grid\.expansion: 5 latents cannot be divided"):
+        ranks.share(5, 4, "grid.expansion")

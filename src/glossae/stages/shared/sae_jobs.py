@@ -262,7 +262,9 @@ def train_jobs(
     Raises:
         GlossaeError: as `train_group`.
     """
-    ranks.meet(f"training {len(jobs)} autoencoders on {text.total} tokens, {len(text.tokens)} texts")
+    # streams of equal sizes may differ, which nothing later would notice
+    stream = "" if context.stream is None else f", sae.stream {fingerprint(context.stream.identity)[:16]}"
+    ranks.meet(f"training {len(jobs)} autoencoders on {text.total} tokens, {len(text.tokens)} texts{stream}")
     minutes, folder = context.recipe.sae.checkpoint, context.folder.path / stage
     checkpoints = None
     if minutes is not None:
@@ -316,10 +318,12 @@ def check_memory(recipe: Recipe, lm: LanguageModel, key: str, latents: int, tied
         tied: of each, whether it has one matrix or two.
 
     Raises:
-        GlossaeError: a step holds more than there is.
+        GlossaeError: a step holds more than there is, or a rank would have no latents.
     """
     width, (_, count) = lm.widths[recipe.site], ranks.world()
-    each = ranks.share(latents, count)
+    settings = recipe.sae if key == "sae" else recipe.grid
+    size = "latents" if settings.latents is not None else "expansion"
+    each = ranks.share(latents, count, f"{key}.{size}")
     tokens = recipe.sae.batch_tokens if recipe.sae.batch_sentences is None else 0
     config = SaeConfig(d_in=width, latents=latents, k=1)
     steps = [_step(recipe, dataclasses.replace(config, tied=one), tokens, None, count) for one in tied]
@@ -328,8 +332,6 @@ def check_memory(recipe: Recipe, lm: LanguageModel, key: str, latents: int, tied
     there = _memory_of(recipe)
     if needed > there:
         what = f"{each} latents" if len(tied) == 1 else f"{len(tied)} autoencoders of {each} latents"
-        settings = recipe.sae if key == "sae" else recipe.grid
-        size = "latents" if settings.latents is not None else "expansion"
         fewer = "" if key == "sae" else ", or give fewer grid.k or grid.l1"
         halved = "" if recipe.sae.moments == "bfloat16" else ", or give --sae.moments bfloat16"
         raise GlossaeError(
