@@ -177,6 +177,7 @@ def test_a_checkpoint_of_another_stream_is_not_carried_on(world, shards, tmp_pat
     ("changes", "words"),
     [
         ({"sae__stream": "nowhere.txt"}, "sae.stream: nowhere.txt: no such file"),
+        ({"sae__stream": "nowhere"}, "sae.stream: 'nowhere': there is no such file or folder: give a .txt, "),
         (
             {"sae__stream": "a.tsv"},
             "sae.stream: 'a.tsv': is no stream of text that is understood: give a .txt, ",

@@ -260,7 +260,9 @@ def _parse(word: str) -> _Files | _Hub:
     match = _COLUMN.fullmatch(word)
     path, column = (path_named(match[1]), match[2]) if match else (path_named(word), None)
     if not path.is_dir() and _kind(path) is None:
-        raise GlossaeError(f"{short_repr(word, 200)}: is no stream of text that is understood: give {_FORMS}")
+        known = path.exists() or path.suffix
+        what = "is no stream of text that is understood" if known else "there is no such file or folder"
+        raise GlossaeError(f"{short_repr(word, 200)}: {what}: give {_FORMS}")
     return _Files(path, column)
 
 
