@@ -81,13 +81,14 @@ def test_numbers_taken_from_the_code_are_still_there():
     from glossae.lm import loss
     from glossae.paper import probes as as_coded
     from glossae.probing import layers, path
-    from glossae.sae import quality, trainer
+    from glossae.sae import quality, sparse, trainer
 
     assert sizes()["toy"]["pairs"] == len(toy_corpus(["da"]).sentences)
     assert layers.HELD_OUT == probe.HELD_OUT
     assert as_coded.BATCH_SENTENCES == probe.BATCH_SENTENCES
     assert path.MAX_PRECONDITIONED_WIDTH == probe.MAX_EIGH_WIDTH
     assert loss.MAX_LOGITS == quantities.MAX_LOGITS
+    assert sparse.PRE_ACTIVATIONS == quantities.PRE_ACTIVATIONS
     assert trainer.DENSE_ABOVE == quantities.LIVE
     assert matching.CANDIDATES == stability.CANDIDATES
     own = (result.ATTRIBUTED_SENTENCES, result.RANDOM_TOKENS, identification.SENTENCES)
@@ -309,12 +310,18 @@ def test_the_tables_of_the_docs_are_those_of_the_arithmetic():
         sizes_ = (exact.moved, exact.held, half.held, each.held, each.sent)
         assert f"| {' | '.join([*row, *map(bytes_text, sizes_)])} |" in page
         wanted = {"model": "EleutherAI/pythia-1.4b", "sae.expansion": str(expansion), "sae.stream": "x.jsonl"}
+        wanted["baselines.untrained"] = "0"
         recipe = load_recipe("find", text | training | wanted)
         amounts = {code: Amount(100, 2000) for code in ("da", "en")}
         counts = Quantities(recipe, known_shape(recipe.model), dict.fromkeys(ROLES, amounts))
         work = sae_jobs.training_work(counts, counts.shape, 17, counts.latents, [32.0], [False])
         times = [time_text(work.time(gpu)) for gpu in listed_gpus("auto")]
         assert f"| {expansion} | {' | '.join(times)} |" in page
+        if expansion > 8:
+            # the whole SAE is held once, and not with the training
+            count, words = {32: (2, "two"), 256: (8, "eight")}[expansion]
+            needed = sae.cost(dataclasses.replace(counts, ranks=count)).memory(listed_gpus("auto")[0])
+            assert f"{needed / 1e9:.0f} GB for each of {words}" in " ".join(page.split())
 
 
 def test_ranks_divide_the_passes_and_the_training(counting):

@@ -68,11 +68,14 @@ class Passes:
 
     def hold(self, model: Any) -> bool:
         """Whether the model is in its original state, so that passes are read and stored."""
-        for module in model.modules():
-            for hook in (*module._forward_hooks.values(), *module._forward_pre_hooks.values()):
-                # a call that asked for hidden states leaves hooks of transformers, which change nothing
-                if not getattr(hook, "__module__", "").startswith("transformers.utils."):
-                    return False
+        hooks = (
+            hook
+            for module in model.modules()
+            for hook in (*module._forward_hooks.values(), *module._forward_pre_hooks.values())
+        )
+        # a call that asked for hidden states leaves hooks of transformers, which change nothing
+        if not all(getattr(hook, "__module__", "").startswith("transformers.utils.") for hook in hooks):
+            return False
         # an optimiser's step, or any other write in place, raises a weight's version
         return self._model() is model and _versions(model) == self._versions
 

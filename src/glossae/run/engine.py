@@ -197,7 +197,8 @@ def _joint(context: Context, name: str, progress: Progress) -> StageResults:
     with ranks.alone():
         known = [context.base["model"], context.habits]
     text = {role: corpus.sha256 for role, corpus in context.roles.corpora.items()}
-    ranks.agree("text or model", fingerprint([known, text]))
+    # streams of equal sizes may differ, which nothing later would notice
+    ranks.agree("text or model", fingerprint([known, text, context.trained_text().settings]))
     return stage_of(name).run(context, progress)
 
 

@@ -205,10 +205,8 @@ def add_auxiliary(
     k = min(k, ranks.total(len(chosen)))
     if k == 0:
         return done
-    read, rows, written = (
-        each.detach().to(dtype or error.dtype)
-        for each in (sae.centred(x), sae.W_enc[chosen], sae.W_dec[chosen])
-    )
+    used = (sae.centred(x), sae.W_enc[chosen], sae.W_dec[chosen])
+    read, rows, written = (each.to(dtype or error.dtype) for each in used)
     pre = (read @ rows.T).add_(sae.b_enc[chosen])
     values, which = pre.topk(min(k, len(chosen)), dim=1, sorted=False)
     if ranks.count() > 1:

@@ -262,9 +262,7 @@ def train_jobs(
     Raises:
         GlossaeError: as `train_group`.
     """
-    # streams of equal sizes may differ, which nothing later would notice
-    stream = "" if context.stream is None else f", sae.stream {fingerprint(context.stream.identity)[:16]}"
-    ranks.meet(f"training {len(jobs)} autoencoders on {text.total} tokens, {len(text.tokens)} texts{stream}")
+    ranks.meet(f"training {len(jobs)} autoencoders on {text.total} tokens, {len(text.tokens)} texts")
     minutes, folder = context.recipe.sae.checkpoint, context.folder.path / stage
     checkpoints = None
     if minutes is not None:
