@@ -64,6 +64,7 @@ def test_tokens_times_blocks_are_those_that_run_without_pads(tiny_lm, random_tok
         with metered() as work:
             WORKS[name](tiny_lm, tokens)
         assert work.token_blocks == 45 * blocks, name
+        assert work.read_token_blocks == (45 * blocks if name == "activations" else 0), name
 
 
 def test_stored_passes_are_counted_apart(tiny_lm, tokens, tmp_path):
@@ -71,7 +72,8 @@ def test_stored_passes_are_counted_apart(tiny_lm, tokens, tmp_path):
     for run, stored in ((2, 0), (0, 2)):
         with metered() as work:
             WORKS["activations"](lm, tokens)
-        assert (work.token_blocks, work.stored_token_blocks) == (192 * run, 192 * stored)
+        assert work.token_blocks == work.read_token_blocks == 192 * run
+        assert work.stored_token_blocks == 192 * stored
 
 
 def test_the_flops_of_an_encoding_are_those_that_torch_counts():
@@ -99,8 +101,10 @@ def test_a_training_counts_its_products_and_bytes_and_its_passes_apart():
 
 
 def test_throughput_is_named_in_the_unit_of_the_peak():
-    of_cpu = Throughput(61e9, 143e9, "bfloat16", 61 / 143, 0.27)
-    assert of_cpu.words == "model 61 of 143 GFLOP/s in bfloat16 (MFU 43 %); training 27 % of the roofline"
-    assert Throughput(3e14, 7.5e14, "bfloat16", 0.4, None).words == (
+    of_cpu = Throughput(61e9, 143e9, "bfloat16", 61 / 143, 0.27, 0.55)
+    assert of_cpu.words == (
+        "model 61 of 143 GFLOP/s in bfloat16 (MFU 43 %); training 27 % of the roofline; 55 % of reading passes spared"
+    )
+    assert Throughput(3e14, 7.5e14, "bfloat16", 0.4, None, 0.0).words == (
         "model 300 of 750 TFLOP/s in bfloat16 (MFU 40 %)"
     )

@@ -14,6 +14,7 @@ class Meter:
     Attributes:
         seconds: that the block took.
         token_blocks: tokens x blocks of language models that were run, without pads.
+        read_token_blocks: those of them that were run to read the activations of sites, and for no loss.
         stored_token_blocks: tokens x blocks that were not run, because `glossae.lm.Passes` had their result.
         model_flops: FLOPs of language models (`LanguageModel.flops`).
         sae_flops: FLOPs of SAEs: products with the encoder, and sparse ones with entries of a code.
@@ -24,6 +25,7 @@ class Meter:
 
     seconds: float = 0.0
     token_blocks: float = 0.0
+    read_token_blocks: float = 0.0
     stored_token_blocks: float = 0.0
     model_flops: float = 0.0
     sae_flops: float = 0.0
@@ -92,6 +94,8 @@ class Throughput:
         training_roofline: the share of the trainings' seconds that the machine would need at its best: the passes'
             FLOPs at the peak, and then the steps' FLOPs at the peak or their bytes at the bandwidth, whichever takes
             longer (Williams et al. 2009, Roofline). None if nothing was trained.
+        stored: of the activations that were read, the share that no pass was run for, because an earlier pass had seen
+            them, in tokens x blocks. None if none were read.
     """
 
     model_flops_per_second: float
@@ -99,13 +103,16 @@ class Throughput:
     dtype: str
     mfu: float
     training_roofline: float | None
+    stored: float | None
 
     @property
     def words(self) -> str:
-        """`model 61 of 143 GFLOP/s in bfloat16 (MFU 43 %); training 27 % of the roofline`."""
+        """`model 61 of 143 GFLOP/s in bfloat16 (MFU 43 %); training 27 % of the roofline`, and so on."""
         unit, name = (1e12, "TFLOP/s") if self.peak_flops_per_second >= 1e12 else (1e9, "GFLOP/s")
         model, peak = self.model_flops_per_second / unit, self.peak_flops_per_second / unit
-        trained = self.training_roofline
-        return f"model {model:.3g} of {peak:.3g} {name} in {self.dtype} (MFU {100 * self.mfu:.2g} %)" + (
-            "" if trained is None else f"; training {100 * trained:.2g} % of the roofline"
-        )
+        said = [f"model {model:.3g} of {peak:.3g} {name} in {self.dtype} (MFU {100 * self.mfu:.2g} %)"]
+        if self.training_roofline is not None:
+            said.append(f"training {100 * self.training_roofline:.2g} % of the roofline")
+        if self.stored:
+            said.append(f"{100 * self.stored:.2g} % of reading passes spared")
+        return "; ".join(said)

@@ -53,8 +53,15 @@ def results(looked):
 
 
 def test_most_of_the_text_was_seen_by_earlier_stages(looked):
-    work = json.loads((looked / "run.json").read_text())["stages"]["dashboards"]["work"]
-    assert work["stored_token_blocks"] > 2 * work["token_blocks"]
+    record = json.loads((looked / "run.json").read_text())
+    work = {name: stage["work"] for name, stage in record["stages"].items()}
+    assert work["dashboards"]["stored_token_blocks"] > 2 * work["dashboards"]["token_blocks"]
+    # of the whole run, whose probe reads every layer and whose training reads its own text
+    stored, run = (
+        sum(each[name] for each in work.values()) for name in ("stored_token_blocks", "read_token_blocks")
+    )
+    assert record["throughput"]["stored"] == pytest.approx(stored / (stored + run))
+    assert stored > run
 
 
 @pytest.fixture(scope="module")

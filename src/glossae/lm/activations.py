@@ -159,7 +159,7 @@ def _run(lm: LanguageModel, batch: Batch, taps: dict[Site, Tap]) -> BySite:
     ids, mask = batch.ids.to(lm.device), batch.mask.to(lm.device).long()
     with attach_all([(tap, partial(keep, site)) for site, tap in taps.items()]), suppress(StopPass):
         lm.model.base_model(input_ids=ids, attention_mask=mask, use_cache=False)
-    lm.count(batch.mask.sum(1), 1 + max(site.layer for site in taps))
+    lm.count(batch.mask.sum(1), 1 + max(site.layer for site in taps), reading=True)
     return {site: seen[site] for site in taps}
 
 

@@ -270,7 +270,7 @@ def find_sinks(
                 attention_mask=batch.mask.long().to(lm.device),
                 use_cache=False,
             )
-        lm.count(batch.mask.sum(1), lm.layers)
+        lm.count(batch.mask.sum(1), lm.layers, reading=True)
         ids.append(batch.ids[batch.mask])
         places.append(batch.mask.nonzero()[:, 1])
     every, place = torch.cat(ids), torch.cat(places)

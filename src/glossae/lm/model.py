@@ -190,14 +190,17 @@ class LanguageModel:
         tokens, pairs = int(lengths.sum()), int(lengths.square().sum())
         return blocks * (2.0 * weights * tokens + 4.0 * heads * pairs) + 2.0 * unembedding * logits
 
-    def count(self, lengths: Int[Tensor, " texts"], blocks: int, logits: int = 0) -> None:
+    def count(
+        self, lengths: Int[Tensor, " texts"], blocks: int, logits: int = 0, *, reading: bool = False
+    ) -> None:
         """Count a pass (`glossae.meter`), as in `flops`; negative blocks are taken away from one counted before.
 
-        A block is counted whole also if the pass stops or begins at a site inside it.
+        A block is counted whole also if the pass stops or begins at a site inside it. `reading`: the pass was for
+        the activations of sites alone.
         """
         if meter.counting():
-            flops = self.flops(lengths, blocks, logits)
-            meter.count(token_blocks=blocks * int(lengths.sum()), model_flops=flops)
+            flops, work = self.flops(lengths, blocks, logits), blocks * int(lengths.sum())
+            meter.count(token_blocks=work, read_token_blocks=work * reading, model_flops=flops)
 
     def width(self, site: Site) -> int:
         """The number of values at a site (`d_in` of an SAE on it); errors are as for `tap`."""

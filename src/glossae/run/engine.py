@@ -438,13 +438,14 @@ def _throughput(context: Context, stages: Sequence[str]) -> meter.Throughput | N
     best = total.training_model_flops / machine.model_rate + max(
         products, total.sae_bytes / machine.bandwidth
     )
-    rate = total.model_flops / total.seconds
+    rate, read = total.model_flops / total.seconds, total.read_token_blocks + total.stored_token_blocks
     found = meter.Throughput(
         model_flops_per_second=rate,
         peak_flops_per_second=machine.model_rate,
         dtype=dtype,
         mfu=rate / machine.model_rate,
         training_roofline=best / total.training_seconds if total.training_seconds else None,
+        stored=total.stored_token_blocks / read if read else None,
     )
     context.folder.record["throughput"] = dataclasses.asdict(found) | {"words": found.words}
     context.folder.save()
