@@ -537,7 +537,12 @@ class Context:
     @property
     def environment(self) -> dict[str, Any]:
         """What a stage's last bits depend on besides its inputs."""
-        return {"torch": version("torch"), "threads": torch.get_num_threads(), "device": self.device}
+        return {
+            "torch": version("torch"),
+            "threads": torch.get_num_threads(),
+            "device": self.device,
+            "ranks": ranks.world()[1],
+        }
 
     def pieces(self, inputs: Inputs) -> dict[str, str]:
         """A hash of each thing that a stage depends on, by name: settings, the text of a role, an earlier stage."""
