@@ -340,7 +340,7 @@ def test_completion_without_shtab_says_how_to_get_it(capsys, monkeypatch):
         ("run demo --out_dir x", "unknown flag '--out_dir'; did you mean '--out'?"),
         (
             "run find",
-            "find.yaml: model, languages.target, corpora.text: are missing: give --model MODEL --target",
+            "--model, --languages.target, --corpora.text: are missing: give --model MODEL --target sv --text ",
         ),
         (
             "run find --model m --target sv --text x.tsv --corpora.train y.tsv",
