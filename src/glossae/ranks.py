@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from glossae.errors import GlossaeError, bug, one_line
+from glossae.errors import INTERRUPTED, GlossaeError, bug, one_line
 from glossae.memory import out_of_memory
 
 if TYPE_CHECKING:
@@ -139,8 +139,12 @@ def joined(*, limit: timedelta = LIMIT, reach: timedelta = REACH) -> Iterator[No
         if not _world.rank:
             _fail(_world, "rank 0 has ended")
             raise
-        out = "there is not enough memory; the same command carries on where it stopped"
-        said = f"rank {_world.rank}: {out if out_of_memory(error) else bug(error)}"
+        why = "there is not enough memory; the same command carries on where it stopped"
+        if isinstance(error, KeyboardInterrupt):
+            why = INTERRUPTED
+        elif not out_of_memory(error):
+            why = bug(error)
+        said = f"rank {_world.rank}: {why}"
         _fail(_world, said)
         raise GlossaeError(said) from error
     finally:
