@@ -155,6 +155,7 @@ def check_stages(context: Context, planned: Sequence[str]) -> None:
     recipe = context.recipe
     for name in planned:
         stage_of(name).prepare(context)
+    context.check_sources()
     check_other_models(recipe)
     with context.show.waiting(f"model: loading {recipe.model}"):
         longest_text(recipe, context.lm)

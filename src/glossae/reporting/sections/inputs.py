@@ -11,7 +11,7 @@ from glossae.reporting.exhibits import Exhibit, Listing, Missing, Note, Value, n
 from glossae.reporting.reading import Row, RunFiles
 from glossae.reporting.verdict import site_words
 from glossae.reporting.wording import number, whole
-from glossae.results import SaeResult
+from glossae.results import SaeResult, by_file
 
 _USES = {
     "train": "the autoencoder and the probes",
@@ -169,6 +169,8 @@ def _details(files: RunFiles, sae: SaeResult) -> dict[str, Value]:
     }
     if settings.stream is not None:
         training["Text trained on"] = f"the stream {settings.stream}"
+    if words := by_file(sae.streamed):
+        training["Tokens by file of the stream"] = words
     return {
         "Site": site_words(files),
         "Width of the site": sae.d_in,
