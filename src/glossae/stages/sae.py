@@ -21,7 +21,7 @@ from glossae.lm import (
     cache_bytes,
 )
 from glossae.plan import Quantities, Work, bytes_text, count_text, share_of, stream_facts, tokens_of
-from glossae.recipe import Recipe
+from glossae.recipe import Recipe, quick_settings
 from glossae.results import SaeResult, SinkLosses, StageResults
 from glossae.run.context import Context, Inputs, Progress, part
 from glossae.run.folder import as_rows, write_table
@@ -164,11 +164,22 @@ def run(context: Context, progress: Progress) -> StageResults:
             train_tokens=log[-1].tokens if log else None,
             from_=recipe.sae.from_,
             from_commit=None if context.given is None else context.given.commit,
-            unsound=list(sae.unsound),
+            unsound=[*sae.unsound, *(_of_little_text(recipe) if sae.unsound else ())],
             sinks=sinks,
             streamed=streamed,
         )
     )
+
+
+def _of_little_text(recipe: Recipe) -> list[str]:
+    """What may mend an unsound autoencoder, if it was trained on no more text than `--quick` takes."""
+    limit, quick = recipe.corpora.limit, int(str(quick_settings()["corpora.limit"]))
+    if recipe.sae.from_ is not None or recipe.sae.stream is not None or limit is None or limit > quick:
+        return []
+    return [
+        f"It was trained on little text, at most {limit} sentences of each language (--quick takes {quick}): with "
+        "more, fewer latents are usually dead, and errors are smaller."
+    ]
 
 
 def _sinks_spliced(context: Context, sae: Sae) -> dict[str, SinkLosses]:
