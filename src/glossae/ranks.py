@@ -15,6 +15,7 @@ import json
 import os
 import re
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -144,6 +145,8 @@ def joined(*, limit: timedelta = LIMIT, reach: timedelta = REACH) -> Iterator[No
             why = INTERRUPTED
         elif not out_of_memory(error):
             why = bug(error)
+        # a signal may come inside a collective, whose frame would keep the connections open
+        traceback.clear_frames(error.__traceback__)
         said = f"rank {_world.rank}: {why}"
         _fail(_world, said)
         raise GlossaeError(said) from error
@@ -155,6 +158,9 @@ def _join(limit: timedelta, reach: timedelta) -> _World:
     # a lost connection is one line of ours; torch would log the addresses of its own functions as well
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")
     import torch
+
+    # its functions keep the group that is there when it is first imported, whose connections would never close
+    import torch.distributed.nn.functional
     from torch import distributed
     from torch.distributed.rendezvous import rendezvous
 
