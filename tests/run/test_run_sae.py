@@ -54,9 +54,7 @@ def test_an_unsound_autoencoder_says_that_quick_takes_little_text(world, tmp_pat
     small = {"layer": 1, "corpora__limit": limit, "sae__latents": 4, "sae__k": 1, "baselines__untrained": 0}
     assert world.run_undrawn(out, "--until", "sae", **small) == 0
     *findings, last = results(out)["sae"]["unsound"]
-    assert (
-        last.startswith(f"It was trained on little text, at most {limit} sentences of each language") == said
-    )
+    assert last.startswith(f"It was trained on at most {limit} sentences of each language, no more") == said
     assert not said or findings
 
 

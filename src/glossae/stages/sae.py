@@ -177,8 +177,8 @@ def _of_little_text(recipe: Recipe) -> list[str]:
     if recipe.sae.from_ is not None or recipe.sae.stream is not None or limit is None or limit > quick:
         return []
     return [
-        f"It was trained on little text, at most {limit} sentences of each language (--quick takes {quick}): with "
-        "more, fewer latents are usually dead, and errors are smaller."
+        f"It was trained on at most {limit} sentences of each language, no more than --quick takes: with more text, "
+        "fewer latents are usually dead, and errors are smaller."
     ]
 
 
