@@ -340,7 +340,7 @@ def test_completion_without_shtab_says_how_to_get_it(capsys, monkeypatch):
         ("run demo --out_dir x", "unknown flag '--out_dir'; did you mean '--out'?"),
         (
             "run find",
-            "find.yaml: model, languages.target, corpora.text: are missing: give --model MODEL --target",
+            "--model, --languages.target, --corpora.text: are missing: give --model MODEL --target sv --text ",
         ),
         (
             "run find --model m --target sv --text x.tsv --corpora.train y.tsv",
@@ -410,6 +410,16 @@ def test_a_process_leaves_with_the_status_and_without_a_traceback():
     )
     assert done.returncode == 2
     assert (done.stdout, done.stderr) == ("", "glossae: --sae.k: must be at least 1, got '0'\n")
+
+
+def test_a_run_that_the_system_ends_says_how_it_carries_on(tmp_path):
+    line = [sys.executable, "-c", MAIN, "run", "demo", "--until", "probe"]
+    with subprocess.Popen(line, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        begun = next(said for said in process.stderr if " probe: " in said)
+        process.terminate()
+        assert process.stderr.read() == "glossae: interrupted; the same command carries on where it stopped\n"
+    assert begun.endswith(" probe: probing every layer\n")
+    assert process.returncode == 143
 
 
 def test_a_reader_who_leaves_early_is_no_error():

@@ -398,7 +398,17 @@ def test_text_takes_the_place_of_a_base_recipes_roles_and_train_that_of_its_text
             {"languages.reference": "de"},
             "--corpora.text: names no text in 'de', the reference; it has sv, en, da, nl",
         ),
-        ({"languages.target": "en"}, "find.yaml: languages.reference: is missing: give --reference de"),
+        ({"languages.target": "en"}, "--languages.reference: is missing: give --reference de"),
+        (
+            {"sae.stream": "web.txt"},
+            "--sae.tokens: is missing: say how many tokens of sae.stream to train on",
+        ),
+        # a value of the shipped recipe that does not fit a flag's
+        ({"sae.latents": "8"}, "--sae.k: must be at most sae.latents, 8, got 64"),
+        (
+            {"corpora.text": "sv=A.txt en=B.txt no=C.txt nn=D.txt"},
+            "--corpora.text: 'nn' is part of 'no' (Norwegian): name one of the two",
+        ),
         (
             {"corpora.panel": "x"},
             "--corpora.panel: is cut out of corpora.text: give corpora.text or corpora.panel",
@@ -437,7 +447,7 @@ def test_without_a_target_it_is_the_first_language_of_the_text():
 
 def test_find_says_all_that_it_needs():
     with pytest.raises(
-        GlossaeError, match=r"^find\.yaml: model, languages\.target, corpora\.text: are missing: give --"
+        GlossaeError, match=r"^--model, --languages\.target, --corpora\.text: are missing: give --model "
     ):
         load_recipe("find")
     values = recipe_values("find", {"sae.k": "7"})

@@ -10,6 +10,7 @@ import io
 import json
 import logging
 import os
+import signal
 import sys
 import threading
 import warnings
@@ -19,7 +20,7 @@ from typing import Any
 
 from glossae import app, completion, explain, export, figures, flags, knob, merge, push, ranks
 from glossae._version import __version__
-from glossae.errors import GlossaeError, bug, one_line, visible
+from glossae.errors import INTERRUPTED, GlossaeError, bug, one_line, visible
 from glossae.files import fingerprint
 from glossae.memory import out_of_memory
 from glossae.recipe import load_recipe, shipped_recipes, unknown_flag
@@ -37,7 +38,7 @@ _EXAMPLES = """\
   glossae run --help          what matters most, and the groups of settings; --help all shows every setting
 
 --json prints one JSON object on standard output, {"error": "...", "status": 2} after an error. --quiet prints
-warnings and errors only, and the path of a run's page.
+warnings and errors only, and the path of a run's page or a shard's last line.
 
 A run is a folder: its report.html is the page to read, results.json has every number."""
 
@@ -57,11 +58,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0; 2 after an error that the user can mend, told in one line on standard error; 70 after a
         bug of glossae, whose traceback is in a log that the line names; 130 after an interruption; 141 when the reader
-        of the output has left.
+        of the output has left; 143 after SIGTERM.
     """
     words = sys.argv[1:] if argv is None else list(argv)
     try:
-        with _console():
+        with _ended_in_order(), _console():
             status, facts = _outcome(words)
             if "error" in facts and not ranks.silent():
                 facts["status"] = status
@@ -76,9 +77,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         _leave_output(sys.stdout, sys.stderr)
         return 141
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         # while the last lines were printed
-        return 130
+        return _interrupted(error)
     except OSError as error:
         # a disk that is full
         _leave_output(sys.stdout)
@@ -86,6 +87,34 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"glossae: standard output: {error.strerror}", file=sys.stderr)
         return 2
     return status
+
+
+class _EndedError(KeyboardInterrupt):
+    """SIGTERM, by which a system, a scheduler or torchrun ends a process."""
+
+
+def _interrupted(error: KeyboardInterrupt) -> int:
+    """The exit status of a process that a signal has interrupted: 128 and the signal's number."""
+    return 128 + (signal.SIGTERM if isinstance(error, _EndedError) else signal.SIGINT)
+
+
+@contextlib.contextmanager
+def _ended_in_order() -> Iterator[None]:
+    """In the block, SIGTERM interrupts as Ctrl-C does; a caller's own way with it is left alone."""
+    # only the main thread may say what a signal does
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+
+    def end(*_: object) -> None:
+        raise _EndedError
+
+    signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 class _Shown:
@@ -152,8 +181,8 @@ def _outcome(words: Sequence[str]) -> tuple[int, dict[str, Any]]:
         facts = _command(words)
     except GlossaeError as error:
         return 2, {"error": str(error)}
-    except KeyboardInterrupt:
-        return 130, {"error": "interrupted; the same command carries on where it stopped"}
+    except KeyboardInterrupt as error:
+        return _interrupted(error), {"error": INTERRUPTED}
     except BrokenPipeError:
         raise
     # also a panic of a library in Rust, which is no Exception
@@ -216,8 +245,11 @@ def _carried_out(words: Sequence[str]) -> dict[str, Any]:
         facts: dict[str, Any] | None = given.do(given)
     if facts is None:
         return {"lines": lines.getvalue().splitlines()}
-    if given.quiet and not given.json and "page" in facts:
-        print(facts["page"])
+    if given.quiet and not given.json:
+        if "page" in facts:
+            print(facts["page"])
+        elif "shard" in facts:
+            print(lines.getvalue(), end="")
     return facts
 
 
@@ -271,6 +303,8 @@ def _run(given: argparse.Namespace) -> dict[str, Any]:
         raise GlossaeError(
             "device: 'split' shares a model among GPUs in one process; give auto under torchrun"
         )
+    if given.shard is not None and ranks.world()[1] > 1:
+        raise GlossaeError("--shard: a shard is computed by one process: start each without torchrun")
     if given.quiet:
         # the hub's client draws a bar for what it fetches
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from glossae._version import __version__
 from glossae.environment import cache_folder, install, offline
+from glossae.files import nearest_there
 from glossae.plan import bytes_text, folder_bytes, hub_cache, memory_bytes, wrap_text
 
 PYTHON = (3, 11)
@@ -207,7 +208,7 @@ def _folders(wrong: list[str]) -> dict[str, Any]:
         places["hub_cache"] = hub_cache()
     found = {}
     for name, path in (places | {"here": Path.cwd()}).items():
-        near = next(place for place in (path.absolute(), *path.absolute().parents) if place.exists())
+        near = nearest_there(path)
         writable = near.is_dir() and os.access(near, os.W_OK | os.X_OK)
         if name in places and not writable:
             wrong.append(f"{path} cannot be written to")

@@ -21,6 +21,9 @@ _NEEDED = {
 }
 
 
+INTERRUPTED = "interrupted; the same command carries on where it stopped"
+
+
 class GlossaeError(Exception):
     """Something in the input, the recipe or the surroundings that the user can mend.
 

@@ -55,6 +55,12 @@ def path_given(path: Any, key: str = "path") -> Path:
     return Path(path)
 
 
+def nearest_there(path: Path) -> Path:
+    """The path itself if something is there, else the nearest path above it where something is."""
+    path = path.absolute()
+    return next(each for each in (path, *path.parents) if each.exists())
+
+
 def shared_name(name: str) -> str:
     """The name of a model, autoencoder or file as others may read it: of a path only its last part.
 

@@ -18,7 +18,7 @@ from urllib.parse import urljoin, urlsplit
 
 from glossae.environment import offline
 from glossae.errors import GlossaeError, expect
-from glossae.files import file_sha256, path_given
+from glossae.files import file_sha256, nearest_there, path_given
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -160,9 +160,7 @@ def _limit_request(request: Any) -> None:
 def _free_disk() -> int:
     from huggingface_hub import constants
 
-    place = Path(constants.HF_HUB_CACHE)
-    there = next((path for path in (place, *place.parents) if path.is_dir()), Path())
-    return shutil.disk_usage(there).free
+    return shutil.disk_usage(nearest_there(Path(constants.HF_HUB_CACHE))).free
 
 
 def _limited(stream: Any, most: int, announced: bool) -> Any:

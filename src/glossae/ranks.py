@@ -15,13 +15,14 @@ import json
 import os
 import re
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from glossae.errors import GlossaeError, bug, one_line
+from glossae.errors import INTERRUPTED, GlossaeError, bug, one_line
 from glossae.memory import out_of_memory
 
 if TYPE_CHECKING:
@@ -139,8 +140,14 @@ def joined(*, limit: timedelta = LIMIT, reach: timedelta = REACH) -> Iterator[No
         if not _world.rank:
             _fail(_world, "rank 0 has ended")
             raise
-        out = "there is not enough memory; the same command carries on where it stopped"
-        said = f"rank {_world.rank}: {out if out_of_memory(error) else bug(error)}"
+        why = "there is not enough memory; the same command carries on where it stopped"
+        if isinstance(error, KeyboardInterrupt):
+            why = INTERRUPTED
+        elif not out_of_memory(error):
+            why = bug(error)
+        # a signal may come inside a collective, whose frame would keep the connections open
+        traceback.clear_frames(error.__traceback__)
+        said = f"rank {_world.rank}: {why}"
         _fail(_world, said)
         raise GlossaeError(said) from error
     finally:
@@ -151,6 +158,9 @@ def _join(limit: timedelta, reach: timedelta) -> _World:
     # a lost connection is one line of ours; torch would log the addresses of its own functions as well
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")
     import torch
+
+    # its functions keep the group that is there when it is first imported, whose connections would never close
+    import torch.distributed.nn.functional
     from torch import distributed
     from torch.distributed.rendezvous import rendezvous
 

@@ -6,7 +6,7 @@ are in nats a token where the name does not say otherwise, languages are codes. 
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Annotated, Any, Literal, TypeVar
@@ -449,6 +449,25 @@ class SaeResult(Fidelity):
     """What is wrong with it."""
     sinks: dict[str, SinkLosses]
     """By language, where the paper's protocol splices attention sinks."""
+    streamed: dict[str, int] = {}
+    """By file of the stream, the tokens that each epoch took, also of files from which none came; empty without one."""
+
+
+def by_file(streamed: Mapping[str, int], most: int = 4) -> str:
+    """From which files of a stream so many tokens came, the largest `most` by name: `da.txt 3,100 (78 %), ...`.
+
+    Empty where there is one file.
+    """
+    if len(streamed) < 2:
+        return ""
+    total = sum(streamed.values())
+    largest = sorted((each for each in streamed.items() if each[1]), key=lambda each: -each[1])
+    words = [f"{name} {count:,} ({100 * count / total:.0f} %)" for name, count in largest[:most]]
+    if rest := largest[most:]:
+        words.append(f"{len(rest)} more {sum(count for _, count in rest):,}")
+    if none := [name for name, count in streamed.items() if not count]:
+        words.append(f"nothing of {none[0]}{f' and {len(none) - 1} more' if none[1:] else ''}")
+    return ", ".join(words)
 
 
 # ---- evidence, stability, features

@@ -80,6 +80,21 @@ def test_a_folder_is_read_in_the_order_of_names(tmp_path):
     assert texts_of(tmp_path) == ["2", "0", "1"]
 
 
+def test_documents_say_their_file(tmp_path):
+    for place in ("a.txt", "web/a.txt", "web/b.jsonl", "more/a.txt"):
+        (tmp_path / place).parent.mkdir(exist_ok=True)
+        write(tmp_path / place, [place, place])
+    stream = parse_stream(" ".join(str(tmp_path / name) for name in ("a.txt", "web", "more/a.txt")))
+    assert stream.files == ["a.txt", "web/a.txt", "web/b.jsonl", "a.txt (source 3)"]
+    files = {document.text: stream.files[document.file] for document in stream.documents()}
+    assert files == {
+        "a.txt": "a.txt",
+        "web/a.txt": "web/a.txt",
+        "web/b.jsonl": "web/b.jsonl",
+        "more/a.txt": "a.txt (source 3)",
+    }
+
+
 def test_the_column_is_named(tmp_path):
     for name in ("a.jsonl.gz", "b.parquet"):
         path = write(tmp_path / name, TEXTS[:3], column="content")

@@ -159,6 +159,25 @@ def test_sentences_of_a_role_are_cut_out_and_counted(tiny_lm, stream):
     assert str(found) == f"docs.txt, without {found.left_out} sentences that a tested role has"
 
 
+@pytest.mark.parametrize("tokens", [1500, 6000])
+def test_tokens_are_counted_by_file(tiny_lm, tmp_path, tokens):
+    (tmp_path / "web").mkdir()
+    own = {"a.txt": DOCS[:90], "b.txt": DOCS[90:250], "c.txt": DOCS[250:]}
+    for name, docs in own.items():
+        (tmp_path / "web" / name).write_text("".join(f"{doc}\n" for doc in docs))
+    tested = sentence_keys([Sentence(DOCS[3], "en", "", "")])
+    stream = parse_stream(str(tmp_path / "web"))
+    found = stream_tokens(tiny_lm, stream, tokens=tokens, longest=LONG, tested=tested)
+    texts = {tuple(row) for row in rows(found)}
+    expected = {
+        f"web/{name}": sum(len(ids) for doc in docs if tuple(ids := encoded(tiny_lm, doc)) in texts)
+        for name, docs in own.items()
+    }
+    assert found.by_file == expected
+    assert sum(expected.values()) == found.tokens
+    assert [bool(count) for count in expected.values()] == [True, tokens == 6000, False]
+
+
 def test_a_stream_that_ends_early_says_how_many_tokens_it_has(tiny_lm, stream):
     every = sum(len(encoded(tiny_lm, doc)) for doc in DOCS)
     assert stream_tokens(tiny_lm, stream, tokens=every, longest=LONG).tokens == every

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ from glossae.reporting.sections.grid import (
     rank_correlation,
     same_cells,
 )
-from glossae.reporting.sections.inputs import autoencoder
+from glossae.reporting.sections.inputs import autoencoder, how
 from glossae.reporting.sections.layers import probes
 from glossae.reporting.sections.units import rates
 from glossae.reporting.sections.writing import steering, tasks
@@ -207,6 +208,17 @@ def test_the_cost_of_spliced_sinks_has_a_table(tmp_path: Path) -> None:
     files = changed(tmp_path, sae=results_of(tmp_path)["sae"] | {"sinks": {"en": losses}})
     (line,) = tables(autoencoder(files))["Attention sinks spliced"]
     assert list(line.values()) == ["English", "256", "4.100", "8.900", "4.500", "4.400", "0.250"]
+
+
+@pytest.mark.parametrize(("ranks", "shown"), [(1, []), (2, ["2"])])
+def test_the_number_of_ranks_is_shown_where_there_are_several(ranks: int, shown: list[str]) -> None:
+    under = {"torch": "2.9.0", "ranks": ranks}
+    # a stage of before ranks were recorded, and one of another number
+    stages = {"probe": {"made_under": {"torch": "2.9.0"}}, "sae": {"made_under": under | {"ranks": 3}}}
+    run = replace(made(), run={"made_under": under, "stages": stages})
+    facts = {row["What"]: row["In this run"] for row in tables(how(run))["Surroundings"]}
+    assert [value for what, value in facts.items() if "(ranks)" in what] == shown
+    assert facts["Stages made with another"] == "sae (ranks 3)"
 
 
 def test_latents_that_pass_are_counted_trained_and_untrained(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from glossae.results import (
     ChosenLatents,
     Control,
     Controls,
+    FamilyUnit,
     FoundUnits,
     LossChange,
     StageResults,
@@ -212,13 +213,13 @@ def added(*adds: tuple[str, float, float, float], reason: str | None = None) -> 
 def test_what_training_adds_is_said_of_the_margin_whatever_it_is() -> None:
     text = added(("target", 0.06, 0.048, 0.074), ("margin", -0.004, -0.024, 0.017))
     assert text == (
-        "four trained latents switched off cost, beyond as many untrained ones, Danish less the nearest language "
-        "-0.004 nats a token (95 % -0.024 to +0.017), which shows nothing, and Danish alone +0.060 nats a token "
-        "(95 % +0.048 to +0.074)"
+        "four trained latents switched off raise the loss, beyond as many untrained ones, by -0.004 nats a token in "
+        "Danish less the other language that loses most (95 % -0.024 to +0.017), which shows nothing, and by +0.060 "
+        "nats a token in Danish alone (95 % +0.048 to +0.074)"
     )
     # without a third language there is no margin
     text = added(("target", -0.2, -0.3, -0.1))
-    assert "untrained ones, Danish -0.200 nats a token (95 % -0.300 to -0.100)" in text
+    assert "untrained ones, by -0.200 nats a token in Danish (95 % -0.300 to -0.100)" in text
     assert added(reason="too little text") == ""
     assert what_training_adds(RunFiles(load_recipe("demo"))) == ""
 
@@ -272,9 +273,41 @@ def test_controls_name_what_passes_untrained_and_the_strongest_other_set(tmp_pat
         "nearest language is 0.970 (trained: 0.990); "
     )
     assert (
-        "the difference of means, da less en, switched off costs Danish 0.600 nats a token and the nearest language "
-        "(Swedish) -0.010, four trained latents 0.200 nats a token and the nearest language (Swedish) 0.050"
+        "the difference of means, da less en, switched off raises the loss in Danish by 0.600 nats a token and, the "
+        "most of the other languages, in Swedish by -0.010; four trained latents in Danish by 0.200 nats a token and, "
+        "the most of the other languages, in Swedish by 0.050"
     ) in text
+
+
+@pytest.mark.parametrize(
+    ("passing", "said_of"),
+    [
+        ((3,), "by its mean values in sentences: it fires on"),
+        ((3, 5), "their mean values in sentences: they fire on"),
+    ],
+)
+def test_how_often_tested_latents_fire_on_the_pair_is_said(
+    tmp_path: Path, passing: tuple[int, ...], said_of: str
+) -> None:
+    """They may fire on most tokens of the reference, and be told by their mean value."""
+    fabricate(tmp_path)
+    rows = [
+        filled(FamilyUnit, unit=unit, kind=kind, label=f"{kind} {unit}", selected=selected, interval={})
+        for unit, kind, selected in (
+            *((unit, "latent", True) for unit in passing),
+            (7, "latent", False),
+            (9, "neuron", True),
+        )
+    ]
+    change_results(
+        tmp_path, evidence=panel(("en", "sv", "de")) | {"units": [each.to_json() for each in rows]}
+    )
+    files = read_run(tmp_path)
+    assert files.statistics is not None
+    rates = {"da": 0.89, "en": 0.67, "sv": 0.5, "de": 0.1}
+    own = files.statistics["unit"].isin(passing)
+    files.statistics["rate"] = files.statistics["language"].map(rates).where(own, 0.0)
+    assert f"{said_of} 89 % of Danish and 67 % of English tokens" in said(files)["Found"]
 
 
 def test_languages_that_were_set_aside_are_not_denied(tmp_path: Path) -> None:

@@ -63,15 +63,14 @@ def under_torchrun(line, *more, faults=(), struck=None, count=2):
         struck.mkdir()
         environment["FAULTS"] = f"{struck} {' '.join(faults)}"
     command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
-    command += ["--max-restarts", str(len(faults)), WORKER, *line, "--quiet", *more]
+    command += ["--max-restarts", str(len(faults)), WORKER, *line, *more]
     done = subprocess.run(
         [sys.executable, *command], env=environment, capture_output=True, text=True, timeout=900, check=False
     )
     if faults:
         assert {path.name for path in struck.iterdir()} == set(faults), done.stderr
-    return done.returncode, [
-        said for said in done.stderr.splitlines() if "glossae: " in said or "carrying" in said
-    ]
+    own = ("glossae: ", "carrying", "processes do this run")
+    return done.returncode, [said for said in done.stderr.splitlines() if any(words in said for words in own)]
 
 
 def unlike(own, its, place=""):
@@ -158,9 +157,18 @@ def test_a_stream_on_two_ranks_trains_what_one_process_does(world, tmp_path, mon
     alone, out, struck = (tmp_path / name for name in ("alone", "ranks", "struck"))
     assert world.run_undrawn(alone, "--until", "sae", **settings) == 0
     line = world.line(out, **settings)
-    status, said = under_torchrun(line, "--until", "sae", faults=["1:kill:3"], struck=struck)
+    faults = ["1:kill:3", "1:refuse:5"]
+    status, said = under_torchrun(line, "--until", "sae", faults=faults, struck=struck)
     assert status == 0, said
+    # rank 0 says that the other was lost, or that torchrun ends it; a rank that refuses leaves nobody waiting
+    _, refused = (each for each in said if each.startswith("glossae: "))
+    assert refused == "glossae: corpora.test: rank 1 finds no text"
     close(out, alone, "sae/sae.safetensors")
+    # once at each start
+    starts = [line for line in said if line.endswith("ranks: 2 processes do this run together")]
+    assert len(starts) == 3
+    record = json.loads((out / "run.json").read_text(encoding="utf-8"))
+    assert record["made_under"]["ranks"] == record["stages"]["sae"]["made_under"]["ranks"] == 2
 
 
 def test_ranks_whose_streams_differ_in_order_alone_end_with_one_line(world, tmp_path):

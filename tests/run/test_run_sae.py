@@ -48,6 +48,16 @@ def test_a_given_autoencoder_is_not_trained_and_gives_the_same_numbers(world, au
     assert "Taken from" in (out / "report.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize(("limit", "said"), [(150, True), (151, False)])
+def test_an_unsound_autoencoder_says_that_quick_takes_little_text(world, tmp_path, limit, said):
+    out = tmp_path / "run"
+    small = {"layer": 1, "corpora__limit": limit, "sae__latents": 4, "sae__k": 1, "baselines__untrained": 0}
+    assert world.run_undrawn(out, "--until", "sae", **small) == 0
+    *findings, last = results(out)["sae"]["unsound"]
+    assert last.startswith(f"It was trained on at most {limit} sentences of each language, no more") == said
+    assert not said or findings
+
+
 @pytest.mark.parametrize("write", [to_sae_lens, to_sparsify], ids=["sae-lens", "sparsify"])
 def test_what_another_library_reads_is_read_back(world, autoencoder, tmp_path, write):
     sae = read_sae(autoencoder)

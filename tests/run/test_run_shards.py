@@ -73,19 +73,24 @@ def test_shards_of_a_stage_are_the_undivided_stage(stage, undivided, run, tmp_pa
         done = json.loads(capsys.readouterr().out)
         assert (done["stage"], done["shard"]) == (stage, f"{number}/3")
         shares.append((done["own"], done["cells"]))
+    # `run` is quiet
+    assert run(out, "tasks", "--shard", "3/3") == 0
+    own, cells = shares[0]
+    said = f"shard     3/3 of the stage {stage}: {own} of {cells} cells are done\n"
+    assert capsys.readouterr().out == said
     assert sum(own for own, _ in shares) == shares[0][1] > 1
     assert stage not in json.loads((out / "run.json").read_text())["stages"]
 
-    def cells():
+    def finished():
         found = [*(out / stage).glob("parts/*/*.npz"), *(out / stage).glob("seed_*/*.safetensors")]
         found += [path for path in (out / stage).glob("parts/*/*.json") if path.name != "seconds.json"]
         return {path: path.stat().st_mtime_ns for path in found}
 
-    computed = cells()
+    computed = finished()
     assert len(computed) >= shares[0][1]
     assert run(out, stage) == 0
     # nothing was computed again
-    assert cells() == computed
+    assert finished() == computed
     assert different(tree(out), tree(after)) == []
 
 

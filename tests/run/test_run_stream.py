@@ -12,6 +12,9 @@ from glossae.cli import main
 from glossae.corpora import parse_stream
 from glossae.lm import Site, load, stream_tokens, token_cache
 from glossae.recipe import load_recipe
+from glossae.reporting.page import contents
+from glossae.reporting.reading import read_run
+from glossae.run import context
 from glossae.sae import read_sae
 from glossae.stages.shared import sae_jobs
 from glossae.stages.shared.sae_jobs import TrainingText
@@ -70,6 +73,24 @@ def test_what_is_trained_on_is_said(whole):
     results = json.loads((whole / "results.json").read_text())
     assert 4000 <= results["sae"]["train_tokens"] < 4100
     assert not (whole / "sae" / "checkpoints").exists()
+
+
+def test_a_folder_of_which_one_file_is_enough_is_said(world, tmp_path, capsys):
+    """As of one that is sorted by language."""
+    web = tmp_path / "web"
+    web.mkdir()
+    for code in ("da", "en"):
+        lines = "".join(f"{pair[code]}\n" for pair in sentences(700, seed=78))
+        (web / f"{code}.txt").write_text(lines, encoding="utf-8")
+    out = tmp_path / "run"
+    assert until_sae(world, out, sae__stream=web) == 0
+    streamed = json.loads((out / "results.json").read_text())["sae"]["streamed"]
+    assert (streamed["web/en.txt"], list(streamed)) == (0, ["web/da.txt", "web/en.txt"])
+    said = f"web/da.txt {streamed['web/da.txt']:,} (100 %), nothing of web/en.txt"
+    assert f"{said}\n" in capsys.readouterr().err
+    (details,) = (each for each in contents(read_run(out)).tables if each.label.startswith("Table 4"))
+    facts = {row["What"].text: row["This run"].text for row in details.rows}
+    assert facts["Tokens by file of the stream"] == said
 
 
 @pytest.mark.parametrize("share", [0.2, 0.45, 0.7])
@@ -200,6 +221,38 @@ def test_bad_input_is_one_line(world, shards, tmp_path, capsys, changes, words):
     assert until_sae(world, tmp_path / "run", **changes) == 2
     line = capsys.readouterr().err.splitlines()[-1]
     assert words.replace("SHARDS", str(shards)) in line
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"sae__stream": "nowhere.txt"}, "sae.stream: nowhere.txt: no such file"),
+        ({"sae__stream": "nowhere"}, "sae.stream: 'nowhere': there is no such file or folder"),
+        ({"sae__stream": "SHARDS,text=x"}, "sae.stream: SHARDS/a.txt: is a .txt, which has no column 'x'"),
+        (
+            # the first file is as it should be
+            {"sae__stream": "WEB"},
+            "sae.stream: WEB/b.jsonl, line 1: has no column text or sentence, but 'body': name the column",
+        ),
+        ({"sae__from": "nowhere", "sae__tokens": None, "layer": "1"}, "sae.from: nowhere: "),
+    ],
+)
+def test_what_cannot_be_read_is_found_before_the_model_is_loaded(
+    world, shards, tmp_path, capsys, monkeypatch, changes, words
+):
+    web = tmp_path / "web"
+    web.mkdir()
+    (web / "a.txt").write_text("One.\n")
+    (web / "b.jsonl").write_text('{"body": "Two."}\n')
+    monkeypatch.setattr(context, "load_model", None)
+    places = {"SHARDS": str(shards), "WEB": str(web)}
+    for name, place in places.items():
+        changes = {key: value and value.replace(name, place) for key, value in changes.items()}
+        words = words.replace(name, place)
+    assert until_sae(world, tmp_path / "run", **changes) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert words in line
+    assert not (tmp_path / "run").exists()
 
 
 def test_many_passes_of_a_recipe_are_not_for_a_stream(shards):

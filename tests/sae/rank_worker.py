@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import time
 import unittest.mock
 from contextlib import suppress
@@ -167,6 +168,8 @@ def faulty(fault, _):
 def together(fault):
     """Joint work in which rank 1 goes wrong after the first sum."""
     ranks.sum_(torch.ones(3))
+    if fault == f"ended-{ranks.rank()}":
+        os.kill(os.getpid(), signal.SIGTERM)
     if ranks.rank() == 1:
         if fault == "refuses":
             raise GlossaeError("corpora.train: rank 1 finds no text")

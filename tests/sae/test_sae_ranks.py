@@ -112,6 +112,7 @@ def test_checkpoints_of_ranks_are_safetensors_files_and_json(worlds):
         ),
         ("caught", 60, "corpora.train: rank 1 finds no text"),
         ("before", 60, "layer: rank 0 goes wrong outside of joint work"),
+        ("ended-1", 60, "rank 1: interrupted; the same command carries on where it stopped"),
     ],
 )
 def test_a_rank_that_goes_wrong_ends_all_with_one_line(fault, seconds, line):
@@ -120,6 +121,19 @@ def test_a_rank_that_goes_wrong_ends_all_with_one_line(fault, seconds, line):
     (said,) = first[2].splitlines()
     assert fnmatchcase(said, f"glossae: {line}")
     assert other == (9 if fault == "dies" else 2, "", "")
+
+
+def test_a_first_rank_that_the_system_ends_says_so():
+    first, other = ranks_of(2, rank_worker.go_wrong, "ended-0", 60)
+    assert first == (143, "", "glossae: interrupted; the same command carries on where it stopped\n")
+    assert other == (2, "", "")
+
+
+def test_a_shard_is_for_one_process():
+    words = ["run", "demo", "--shard", "1/2"]
+    first, other = ranks_of(2, rank_worker.command, [words, words])
+    line = "glossae: --shard: a shard is computed by one process: start each without torchrun\n"
+    assert (first, other) == ((2, "", line), (2, "", ""))
 
 
 def test_ranks_that_are_given_other_recipes_end_with_one_line(tmp_path):

@@ -52,6 +52,7 @@ class Document(NamedTuple):
 
     Attributes:
         source: the number of its source.
+        file: the number of its file among `TextStream.files`.
         place: how far that source has been read with it.
         text: what it says, cleaned line by line (`clean_text`) and joined by blanks.
         ends: for each of its sentences, the character of `text` after its last.
@@ -60,6 +61,7 @@ class Document(NamedTuple):
     """
 
     source: int
+    file: int
     place: Taken
     text: str
     ends: tuple[int, ...]
@@ -132,13 +134,19 @@ class _Files(NamedTuple):
                 )
         return found
 
+    def parts(self) -> list[str]:
+        """The names of the files, of a folder with its name before them."""
+        return [f"{self.name}/{path.name}" if self.path.is_dir() else path.name for path in self.files()]
+
     def identity(self) -> Any:
         """Names, sizes, and the hashes of files up to 16 MiB, of larger ones the times of their last change."""
         return [self.column, *(_fact(path) for path in self.files())]
 
-    def texts(self) -> Iterator[str]:
-        for path in self.files():
-            yield from _texts_of(path, self.column)
+    def texts(self) -> Iterator[tuple[int, str]]:
+        """The raw documents, each with the number of its file."""
+        for number, path in enumerate(self.files()):
+            for text in _texts_of(path, self.column):
+                yield number, text
 
 
 def _fact(path: Path) -> Any:
@@ -164,9 +172,14 @@ class _Hub:
         own = {key: about[key] for key in ("repository", "commit", "config", "split")}
         return {**own, "column": self.data.columns.text}
 
-    def texts(self) -> Iterator[str]:
+    def parts(self) -> list[str]:
+        """The data set counts as one file."""
+        return [self.name]
+
+    def texts(self) -> Iterator[tuple[int, str]]:
+        """The raw documents, each with the number of its file."""
         for number, row in enumerate(streamed_rows(self.data), 1):
-            yield _text_in(row, self.data.columns.text, f"{self.name}, row {number}")
+            yield 0, _text_in(row, self.data.columns.text, f"{self.name}, row {number}")
 
 
 @dataclass(frozen=True)
@@ -198,6 +211,30 @@ class TextStream:
         }
 
     @cached_property
+    def files(self) -> list[str]:
+        """The names of all files, source by source; of two with the same name, the second says its source.
+
+        Raises:
+            GlossaeError: a file is missing, or is of no kind that is read.
+        """
+        found: dict[str, None] = {}
+        for number, source in enumerate(self.sources, 1):
+            for name in source.parts():
+                found[f"{name} (source {number})" if name in found else name] = None
+        return list(found)
+
+    def check(self) -> None:
+        """Read the first text of every file, so that one of another form is found early; the hub is not asked.
+
+        Raises:
+            GlossaeError: a file is missing, or cannot be read; the line names it.
+        """
+        for source in self.sources:
+            if isinstance(source, _Files):
+                for path in source.files():
+                    next(_texts_of(path, source.column), None)
+
+    @cached_property
     def identity(self) -> Any:
         """What `look` found when it was first asked for."""
         return self.look()
@@ -223,20 +260,23 @@ class TextStream:
             GlossaeError: a source cannot be read; the line names the file and the line or row.
         """
         at = list(places) or [Taken(0, 0)] * len(self.sources)
+        counts = [len(source.parts()) for source in self.sources]
+        first = [sum(counts[:number]) for number in range(len(counts))]
         texts = {
             number: islice(source.texts(), place.documents, None)
             for number, (source, place) in enumerate(zip(self.sources, at, strict=True))
         }
         while texts:
             number = min(texts, key=lambda each: at[each].characters)
-            raw = next(texts[number], None)
-            if raw is None:
+            found = next(texts[number], None)
+            if found is None:
                 del texts[number]
                 continue
+            file, raw = found
             text, ends, keys = _sentences(raw.split("\n"))
             at[number] = Taken(at[number].documents + 1, at[number].characters + len(text))
             if text:
-                yield Document(number, at[number], text, ends, keys)
+                yield Document(number, first[number] + file, at[number], text, ends, keys)
 
 
 def parse_stream(said: str) -> TextStream:

@@ -25,12 +25,12 @@ from glossae.lm.model import LanguageModel
 SHARD_TOKENS = 2**22
 """Tokens in a shard, which is also the window in which texts are shuffled."""
 # bytes of a shard for each token besides its id, where sentences have 20 tokens: of each sentence its end and key, and
-# of each document its end
+# of each document its end and its file
 _MORE = 1
 # ids below this have 2 bytes, others 4
 _SHORT = 2**16
 # the layout of the shards; another one is another cache
-_FORMAT = 1
+_FORMAT = 2
 # characters that are tokenized at a time
 _AT_ONCE = 2**18
 
@@ -58,12 +58,13 @@ class _Shard(NamedTuple):
 class _Texts(NamedTuple):
     """The texts of a shard: where each begins and ends among the ids of the tokens that are `kept`.
 
-    `left_out` counts for each the sentences up to its end that were left out.
+    `files` has the number of each text's file, and `left_out` how many sentences up to its end were left out.
     """
 
     kept: Bool[np.ndarray, " tokens"]
     starts: Int[np.ndarray, " texts"]
     ends: Int[np.ndarray, " texts"]
+    files: Int[np.ndarray, " texts"]
     left_out: Int[np.ndarray, " texts"]
 
 
@@ -78,9 +79,10 @@ class StreamedTokens:
     """
 
     def __init__(
-        self, names: Sequence[str], prefix: Sequence[int], longest: int, tested: frozenset[int]
+        self, stream: TextStream, prefix: Sequence[int], longest: int, tested: frozenset[int]
     ) -> None:
-        self.names = list(names)
+        self.names, self._files = stream.names, stream.files
+        self._of_file = np.zeros(len(self._files), dtype=np.int64)
         self._prefix, self._longest = list(prefix), longest
         self._tested = np.array(sorted(tested), dtype=np.int64)
         self._shards: list[Path] = []
@@ -97,12 +99,19 @@ class StreamedTokens:
         left_out = f", without {self.left_out:,} sentences that a tested role has" if self.left_out else ""
         return f"{' and '.join(self.names)}{left_out}"
 
+    @property
+    def by_file(self) -> dict[str, int]:
+        """The tokens of each file of the stream, also of those from which none came."""
+        return dict(zip(self._files, self._of_file.tolist(), strict=True))
+
     def add(self, shard: Path, wanted: int) -> None:
         """Take texts of one more shard, until there are `wanted` tokens."""
         found = self._texts(shard)
-        reached = self.tokens + np.cumsum(found.ends - found.starts)
+        lengths = found.ends - found.starts
+        reached = self.tokens + np.cumsum(lengths)
         self._most = min(len(reached), int(np.searchsorted(reached, wanted)) + 1)
         self._shards.append(shard)
+        np.add.at(self._of_file, found.files[: self._most], lengths[: self._most])
         self.texts += self._most
         if self._most:
             self.tokens = int(reached[self._most - 1])
@@ -147,7 +156,7 @@ class StreamedTokens:
 
     def _texts(self, shard: Path) -> _Texts:
         """Leave out sentences that a tested role has, and cut what is left of each document."""
-        ends, keys, documents = _tensors(shard, "ends", "keys", "documents")
+        ends, keys, documents, files = _tensors(shard, "ends", "keys", "documents", "files")
         lengths = np.diff(ends, prepend=0)
         tested = np.isin(keys, self._tested)
         reached = np.cumsum(np.where(tested, 0, lengths))
@@ -160,9 +169,9 @@ class StreamedTokens:
         stops = np.minimum(starts + self._longest, np.repeat(stops, counts))
         # below two tokens there is nothing to predict, and texts of a role are dropped, too
         long = stops - starts >= 2
-        starts, stops = starts[long], stops[long]
+        starts, stops, files = starts[long], stops[long], np.repeat(files, counts)[long]
         left_out = np.cumsum(np.append(0, tested))[np.searchsorted(reached, stops, "right")]
-        return _Texts(np.repeat(~tested, lengths), starts, stops, left_out)
+        return _Texts(np.repeat(~tested, lengths), starts, stops, files, left_out)
 
 
 def in_chunks(
@@ -200,7 +209,7 @@ def stream_tokens(
             written.
     """
     folder = _folder(lm, stream.identity)
-    found = StreamedTokens(stream.names, lm.prefix, longest - len(lm.prefix), tested)
+    found = StreamedTokens(stream, lm.prefix, longest - len(lm.prefix), tested)
     places, written, documents = [Taken(0, 0)] * len(stream.sources), list[Path](), None
     with _locked(folder):
         for number in itertools.count():
@@ -295,7 +304,7 @@ def _write(
     from safetensors.numpy import save_file
 
     ids, keys = array("i"), array("q")
-    ends, of_document = array("q"), array("q")
+    ends, of_document, files = array("q"), array("q"), array("i")
     places, ended = list(places), False
     while len(ids) < SHARD_TOKENS and not ended:
         some, size = list[Document](), 0
@@ -312,6 +321,7 @@ def _write(
             ends.extend((len(ids) + stops).tolist())
             keys.extend(document.keys)
             of_document.append(len(ends))
+            files.append(document.file)
             ids.extend(own)
             places[document.source] = document.place
         progress(len(ids))
@@ -320,6 +330,7 @@ def _write(
         "ends": np.array(ends, dtype=np.int64),
         "keys": np.array(keys, dtype=np.int64),
         "documents": np.array(of_document, dtype=np.int64),
+        "files": np.array(files, dtype=np.int32),
     }
     with replacing(path) as temporary:
         save_file(columns, temporary, {"glossae": json.dumps({"places": places, "ended": ended})})

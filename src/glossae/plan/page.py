@@ -10,7 +10,7 @@ from typing import Any
 
 from glossae.corpora import SHARES, untested_languages
 from glossae.errors import GlossaeError
-from glossae.files import read_json
+from glossae.files import nearest_there, read_json
 from glossae.plan.facts import (
     Amounts,
     ModelFacts,
@@ -297,10 +297,10 @@ def _assumptions(counts: Quantities, disk: float, machines: list[Machine], out: 
         ),
         gap=0,
     )
-    nearest = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
+    free = shutil.disk_usage(nearest_there(out)).free
     yield from wrap_text(
         "",
-        f"Disk: ~ {bytes_text(disk)} in {out} ({bytes_text(shutil.disk_usage(nearest).free)} are free there); "
+        f"Disk: ~ {bytes_text(disk)} in {out} ({bytes_text(free)} are free there); "
         f"what is fetched goes to {hub_cache()} and to glossae's cache ('glossae doctor' shows both).",
         gap=0,
     )

@@ -78,9 +78,11 @@ def load_recipe(
     """
     path, merged = _merged(source, overrides, quick, dashes)
     if missing := _missing(merged):
-        are = f"{', '.join(missing)}: {'is' if len(missing) == 1 else 'are'} missing"
-        raise GlossaeError(f"{_label(path)}: {are}: give {' '.join(map(_EXAMPLES.__getitem__, missing))}")
-    _add_languages(path, merged)
+        keys = ", ".join(f"{dashes}{key}" if path.parent == SHIPPED else key for key in missing)
+        are = f"{keys}: {'is' if len(missing) == 1 else 'are'} missing"
+        where = "" if path.parent == SHIPPED else f"{path}: "
+        raise GlossaeError(f"{where}{are}: give {' '.join(map(_EXAMPLES.__getitem__, missing))}")
+    _add_languages(merged)
     values: dict[str, Any] = {group: {} for group in _GROUPS}
     for key, given in merged.items():
         group, _, name = key.rpartition(".")
@@ -88,7 +90,7 @@ def load_recipe(
     try:
         return Recipe.model_validate(values)
     except BadSettingError as error:
-        where = merged[error.key].where if error.key in merged else f"{_label(path)}: {error.key}"
+        where = merged[error.key].where if error.key in merged else _where(path, error.key, dashes)
         raise GlossaeError(f"{where}: {error.reason}") from error
 
 
@@ -133,7 +135,7 @@ def _merged(
     """A recipe's file, and what it, its bases and the flags set."""
     try:
         path = _locate(str(source))
-        layers = _layers(path)
+        layers = _layers(path, dashes)
     except (OSError, ValueError) as error:
         # no permission, a name too long, a null byte
         file, why = getattr(error, "filename", None) or source, getattr(error, "strerror", None) or error
@@ -211,7 +213,7 @@ def _missing(merged: _Layer) -> list[str]:
     return [key for key in needed if key not in merged]
 
 
-def _add_languages(path: Path, merged: _Layer) -> None:
+def _add_languages(merged: _Layer) -> None:
     """Measure the other languages that `corpora.text` names, where `languages.others` does not say which.
 
     Raises:
@@ -228,7 +230,7 @@ def _add_languages(path: Path, merged: _Layer) -> None:
             has = f"names no text in {shown(code)}, the {name}; it has {', '.join(named)}"
             raise GlossaeError(f"{text.where}: {has}: add a source, or give --{name} another")
     others = [code for code in named if code not in pair]
-    merged.setdefault("languages.others", _Given(others, f"{_label(path)}: languages.others"))
+    merged.setdefault("languages.others", _Given(others, text.where))
 
 
 def _code(given: _Given) -> Any:
@@ -306,7 +308,7 @@ def _locate(source: str) -> Path:
     )
 
 
-def _layers(path: Path, trail: tuple[Path, ...] = ()) -> list[_Layer]:
+def _layers(path: Path, dashes: str, trail: tuple[Path, ...] = ()) -> list[_Layer]:
     """The settings of a file, and before them those of its bases. `trail` has the files that it is a base of."""
     trail = (*trail, path.resolve())
     content = yaml_text.read(path)
@@ -315,21 +317,21 @@ def _layers(path: Path, trail: tuple[Path, ...] = ()) -> list[_Layer]:
         raise GlossaeError(f"{path}: base: expected the name or path of a recipe, got {shown(base)}")
     # a recipe does not inherit its name
     own: _Layer = {
-        "name": _Given(path.stem, f"{path}: name"),
-        "description": _Given("", f"{path}: description"),
+        "name": _Given(path.stem, _where(path, "name", dashes)),
+        "description": _Given("", _where(path, "description", dashes)),
     }
     layer: _Layer = {}
     for key, value in _flat(path, content):
         if key in layer:
-            raise GlossaeError(f"{_label(path)}: {key}: is given twice")
-        layer[key] = _Given(value, f"{_label(path)}: {key}")
+            raise GlossaeError(f"{path}: {key}: is given twice")
+        layer[key] = _Given(value, _where(path, key, dashes))
     if base is None:
         return [own | layer]
     parent = _base(base, path)
     if parent.resolve() in trail:
         circle = " -> ".join(step.name for step in (*trail, parent))
         raise GlossaeError(f"{path}: base: goes round in a circle: {circle}")
-    return [*_layers(parent, trail), own | layer]
+    return [*_layers(parent, dashes, trail), own | layer]
 
 
 def _base(base: str, child: Path) -> Path:
@@ -344,9 +346,9 @@ def _base(base: str, child: Path) -> Path:
     return path
 
 
-def _label(path: Path) -> str:
-    """The name of a file in error lines: without its folder if it came with glossae."""
-    return path.name if path.parent == SHIPPED else str(path)
+def _where(path: Path, key: str, dashes: str) -> str:
+    """The beginning of an error line about a setting of a file; of one that nobody here wrote, its flag alone."""
+    return f"{dashes}{key}" if path.parent == SHIPPED else f"{path}: {key}"
 
 
 def _flat(path: Path, content: Raw, group: str = "") -> Iterator[tuple[str, Raw]]:

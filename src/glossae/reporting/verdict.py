@@ -79,6 +79,7 @@ def _tested(files: RunFiles) -> str:
         ]
         words = f"{whole(claim.units)} of {whole(claim.of)} latents pass as {claim.claim}, {told}"
         words += f", and again {listed(again)}" if again else ""
+        words += _rates_of_tested(files)
     if set(claim.outside) - {files.reference}:
         return words
     # set aside, or with too little text to be tested against
@@ -86,6 +87,21 @@ def _tested(files: RunFiles) -> str:
     if not aside:
         return f"{words}; {_no_third(files)}"
     return f"{words}, and not told from {language_list(aside)}"
+
+
+def _rates_of_tested(files: RunFiles) -> str:
+    """How often the latents that pass fire on the pair: one that often fires on the reference may pass all the same."""
+    tested = files.tested.units if files.tested else []
+    units = [each.unit for each in tested if each.selected and each.kind == "latent"]
+    if files.statistics is None or not units:
+        return ""
+    own = files.statistics[files.statistics["unit"].isin(units)]
+    rates = own.groupby("language")["rate"].mean()
+    said = [
+        f"{percent(rates[code])} of {name}" for code, name in zip(files.languages, files.names, strict=False)
+    ]
+    of, fire = ("their", "they fire") if len(units) > 1 else ("its", "it fires")
+    return f", by {of} mean values in sentences: {fire} on {listed(said)} tokens"
 
 
 def _no_third(files: RunFiles) -> str:
@@ -341,14 +357,14 @@ def _strongest(files: RunFiles) -> str:
     own = max(trained, key=lambda each: each.size)
     several = best.group == "coordinates"
     what = plural(best.size, "coordinate") if several else f"the {best.group},"
-    said = [
-        f"{number(cost(each)[0])} nats a token and the nearest language ({language_name(str(each.nearest))}) "
-        f"{number(cost(each)[1])}"
+    rises = [
+        f"{files.names[0]} by {number(cost(each)[0])} nats a token and, the most of the other languages, in "
+        f"{language_name(str(each.nearest))} by {number(cost(each)[1])}"
         for each in (best, own)
     ]
     return (
-        f"{what} switched off cost{'' if several and best.size > 1 else 's'} {files.names[0]} {said[0]}, "
-        f"{plural(own.size, 'trained latent')} {said[1]}"
+        f"{what} switched off raise{'' if several and best.size > 1 else 's'} the loss in {rises[0]}; "
+        f"{plural(own.size, 'trained latent')} in {rises[1]}"
     )
 
 
@@ -366,11 +382,13 @@ def what_training_adds(files: RunFiles) -> str:
     target, said = files.names[0], list[str]()
     for row in sorted(rows, key=lambda row: row.what):
         alone = f"{target} alone" if said else target
-        words = alone if row.what == "target" else f"{target} less the nearest language"
+        less = f"{target} less the other language that loses most"
+        words = alone if row.what == "target" else less
         spread = f"95{NO_BREAK}% {interval(row.low, row.high, write=signed)}"
         nothing = ", which shows nothing" if row.low <= 0 <= row.high else ""
-        said.append(f"{words} {signed(row.difference)} nats a token ({spread}){nothing}")
-    return f"{plural(size, 'trained latent')} switched off cost, beyond as many untrained ones, {', and '.join(said)}"
+        said.append(f"by {signed(row.difference)} nats a token in {words} ({spread}){nothing}")
+    raises = f"{plural(size, 'trained latent')} switched off raise{'s' * (size == 1)} the loss"
+    return f"{raises}, beyond as many untrained ones, {', and '.join(said)}"
 
 
 def _counts(files: RunFiles) -> str:

@@ -214,7 +214,9 @@ def _controls(results: Results, target: str) -> Iterator[str]:
         for each in sets.values()
     ]
     yield from (
-        *table(("Switched off", "Units", f"Rise in {target}, nats a token", "Nearest language"), rows),
+        *table(
+            ("Switched off", "Units", f"Rise in {target}, nats a token", "Most of the other languages"), rows
+        ),
         "",
     )
     for row in base.differences:

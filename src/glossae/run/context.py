@@ -440,10 +440,8 @@ class Context:
             GlossaeError: its form is unknown.
         """
         said = self.recipe.sae.stream
-        try:
+        with _of_stream():
             return None if said is None else parse_stream(said)
-        except GlossaeError as error:
-            raise GlossaeError(f"sae.stream: {error}") from error
 
     def trained_text(self) -> Inputs:
         """What the text that autoencoders are trained on depends on: of a stream, every role's text is left out.
@@ -453,10 +451,19 @@ class Context:
         """
         if self.stream is None:
             return Inputs(("train",))
-        try:
+        with _of_stream():
             return Inputs(tuple(self.roles.corpora), {"stream": self.stream.identity})
-        except GlossaeError as error:
-            raise GlossaeError(f"sae.stream: {error}") from error
+
+    def check_sources(self) -> None:
+        """Read the given autoencoder, or look at the stream, so that what is wrong is found before a model is loaded.
+
+        Raises:
+            GlossaeError: the autoencoder cannot be read or fetched, or as `trained_text`.
+        """
+        if self.given is None and self.stream is not None:
+            with _of_stream():
+                self.stream.check()
+            self.trained_text()
 
     def streamed_tokens(self, lm: LanguageModel, progress: Progress) -> StreamedTokens:
         """The text of `sae.stream` as token ids of a model, without the sentences of every role but `train`.
@@ -469,8 +476,8 @@ class Context:
         assert wanted is not None
         roles = self.roles.corpora.items()
         tested = sentence_keys(each for role, own in roles if role != "train" for each in own.sentences)
-        try:
-            found = stream_tokens(
+        with _of_stream():
+            return stream_tokens(
                 lm,
                 stream,
                 tokens=wanted,
@@ -478,9 +485,6 @@ class Context:
                 tested=tested,
                 progress=progress,
             )
-        except GlossaeError as error:
-            raise error if str(error).startswith("sae.") else GlossaeError(f"sae.stream: {error}") from error
-        return found
 
     @cached_property
     def site(self) -> Site:
@@ -537,7 +541,12 @@ class Context:
     @property
     def environment(self) -> dict[str, Any]:
         """What a stage's last bits depend on besides its inputs."""
-        return {"torch": version("torch"), "threads": torch.get_num_threads(), "device": self.device}
+        return {
+            "torch": version("torch"),
+            "threads": torch.get_num_threads(),
+            "device": self.device,
+            "ranks": ranks.world()[1],
+        }
 
     def pieces(self, inputs: Inputs) -> dict[str, str]:
         """A hash of each thing that a stage depends on, by name: settings, the text of a role, an earlier stage."""
@@ -556,6 +565,15 @@ class Context:
         """Of a stage's inputs: what its parts depend on, which is the device, too, and the whole."""
         own = self._depends(inputs)
         return fingerprint([own, self.device]), fingerprint([own, inputs.statistics])
+
+
+@contextmanager
+def _of_stream() -> Iterator[None]:
+    """In the block, errors that name no setting are of `sae.stream`."""
+    try:
+        yield
+    except GlossaeError as error:
+        raise error if str(error).startswith("sae.") else GlossaeError(f"sae.stream: {error}") from error
 
 
 def only(tokens: TokenizedCorpus, *languages: str) -> TokenizedCorpus:

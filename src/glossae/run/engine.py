@@ -104,6 +104,8 @@ def run_recipe(
     if not again:
         refuse_another_model(found, recipe)
     show = Show(quiet)
+    if (count := ranks.world()[1]) > 1 and not quiet:
+        show.note(f"ranks: {count} processes do this run together")
     with show.waiting("text: reading, cleaning and dividing it into roles"):
         roles = roles_of(recipe, progress=lambda what: show.stage("fetch", what))
     for line in untested_languages(roles.sentences, recipe.languages.others, roles.left_out):
@@ -153,6 +155,7 @@ def check_stages(context: Context, planned: Sequence[str]) -> None:
     recipe = context.recipe
     for name in planned:
         stage_of(name).prepare(context)
+    context.check_sources()
     check_other_models(recipe)
     with context.show.waiting(f"model: loading {recipe.model}"):
         longest_text(recipe, context.lm)
@@ -453,11 +456,11 @@ def _throughput(context: Context, stages: Sequence[str]) -> meter.Throughput | N
 
 
 def _made_elsewhere(context: Context, kept: Sequence[str]) -> str | None:
-    """One line that names the stages which were kept and made under another torch, threads or device than now."""
+    """One line on the stages that were kept and made under another torch, device, or number of threads or ranks."""
     now, others, differ = context.environment, [], dict[str, None]()
     for name in kept:
         before = context.folder.record["stages"][name].get("made_under")
-        own = [what for what in now if isinstance(before, dict) and before.get(what) != now[what]]
+        own = [what for what in now if isinstance(before, dict) and before.get(what, now[what]) != now[what]]
         if own:
             others.append(name)
             differ |= dict.fromkeys(f"{what} {before[what]}, now {now[what]}" for what in own)

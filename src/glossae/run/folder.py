@@ -31,6 +31,7 @@ from glossae.files import (
     file_sha256,
     fingerprint,
     guarded,
+    nearest_there,
     path_given,
     read_bytes,
     read_json,
@@ -81,7 +82,7 @@ def check_folder(out: Path, recipe: Recipe) -> None:
     """
     if out.exists() and not out.is_dir():
         raise GlossaeError(f"--out: {out} is a file; give a folder")
-    nearest = next(path for path in (out, *out.absolute().parents) if path.exists())
+    nearest = nearest_there(out)
     if not nearest.is_dir():
         raise GlossaeError(f"--out: {nearest} is a file, so {out} cannot be a folder in it")
     if not os.access(nearest, os.W_OK | os.X_OK):

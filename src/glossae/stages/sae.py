@@ -21,7 +21,7 @@ from glossae.lm import (
     cache_bytes,
 )
 from glossae.plan import Quantities, Work, bytes_text, count_text, share_of, stream_facts, tokens_of
-from glossae.recipe import Recipe
+from glossae.recipe import Recipe, quick_settings
 from glossae.results import SaeResult, SinkLosses, StageResults
 from glossae.run.context import Context, Inputs, Progress, part
 from glossae.run.folder import as_rows, write_table
@@ -99,10 +99,7 @@ def check(context: Context) -> None:
     recipe, lm, given = context.recipe, context.lm, context.given
     latents = latents_planned(context)
     check_kept(context)
-    if given is None:
-        # a missing file is found before anything is written
-        context.trained_text()
-    else:
+    if given is not None:
         config = given.sae.config
         if recipe.layer == "auto" and config.site:
             raise GlossaeError(
@@ -122,8 +119,11 @@ def run(context: Context, progress: Progress) -> StageResults:
     """Train the autoencoder on the target's and the reference's text, or take the given one; measure it on `select`."""
     recipe, site, folder = context.recipe, context.site, context.folder.path / "sae"
     log: list[TrainPoint] = []
+    streamed: dict[str, int] = {}
     if context.given is None:
-        sae, log = train_autoencoder(context, "sae", part(progress, 0.0, 0.75), more=baseline_jobs(recipe))
+        sae, log, streamed = train_autoencoder(
+            context, "sae", part(progress, 0.0, 0.75), more=baseline_jobs(recipe)
+        )
         write_table(folder / "log.parquet", as_rows(log))
     else:
         sae = context.given.sae.to(context.lm.device)
@@ -164,10 +164,22 @@ def run(context: Context, progress: Progress) -> StageResults:
             train_tokens=log[-1].tokens if log else None,
             from_=recipe.sae.from_,
             from_commit=None if context.given is None else context.given.commit,
-            unsound=list(sae.unsound),
+            unsound=[*sae.unsound, *(_of_little_text(recipe) if sae.unsound else ())],
             sinks=sinks,
+            streamed=streamed,
         )
     )
+
+
+def _of_little_text(recipe: Recipe) -> list[str]:
+    """What may mend an unsound autoencoder, if it was trained on no more text than `--quick` takes."""
+    limit, quick = recipe.corpora.limit, int(str(quick_settings()["corpora.limit"]))
+    if recipe.sae.from_ is not None or recipe.sae.stream is not None or limit is None or limit > quick:
+        return []
+    return [
+        f"It was trained on at most {limit} sentences of each language, no more than --quick takes: with more text, "
+        "fewer latents are usually dead, and errors are smaller."
+    ]
 
 
 def _sinks_spliced(context: Context, sae: Sae) -> dict[str, SinkLosses]:
@@ -227,7 +239,7 @@ def train_autoencoder(
     progress: Progress,
     seed: int | None = None,
     more: Mapping[str, dict[str, Any]] = MappingProxyType({}),
-) -> tuple[Sae, list[TrainPoint]]:
+) -> tuple[Sae, list[TrainPoint], dict[str, int]]:
     """Train an autoencoder as the recipe says, with checkpoints in `folder` of the run's.
 
     Args:
@@ -237,6 +249,9 @@ def train_autoencoder(
         seed: of the first weights and of the order of the text; None: the recipe's.
         more: more to train in the same pass, by the name of a folder within `folder`, where they are saved: what is
             different in their `TrainSettings`.
+
+    Returns:
+        the autoencoder, its training, and of a stream the tokens of each file.
 
     Raises:
         GlossaeError: as `train_jobs`.
@@ -256,7 +271,7 @@ def train_autoencoder(
     for name, (other, _) in zip(more, others, strict=True):
         other.trained_on = words
         other.save(context.folder.path / folder / name)
-    return sae, log
+    return sae, log, text.tokens.by_file if isinstance(text.tokens, StreamedTokens) else {}
 
 
 def wants_baselines(recipe: Recipe) -> bool:

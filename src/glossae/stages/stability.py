@@ -85,7 +85,7 @@ def _autoencoder(context: Context, seed: int, progress: Progress) -> Sae:
         progress(1.0)
         return read_sae(folder / "sae.safetensors").to(context.lm.device)
     delete(folder / TRAINED)
-    sae, log = train_autoencoder(context, f"stability/{folder.name}", progress, seed)
+    sae, log, _ = train_autoencoder(context, f"stability/{folder.name}", progress, seed)
     sae.save(folder)
     write_table(folder / "log.parquet", as_rows(log))
     if ranks.rank() == 0:

@@ -11,7 +11,7 @@ from glossae.reporting.exhibits import Exhibit, Listing, Missing, Note, Value, n
 from glossae.reporting.reading import Row, RunFiles
 from glossae.reporting.verdict import site_words
 from glossae.reporting.wording import number, whole
-from glossae.results import SaeResult
+from glossae.results import SaeResult, by_file
 
 _USES = {
     "train": "the autoencoder and the probes",
@@ -68,6 +68,7 @@ def how(files: RunFiles) -> Iterator[Exhibit]:
             # a run that is not complete has that of the one before
             throughput="" if files.to_come or not words else f" Throughput: {words}.",
         )
+    count = (run.get("made_under") or {}).get("ranks", 1)
     facts = {
         "Model": files.recipe.model,
         "Model's commit": run.get("model_commit") or "a folder, without one",
@@ -77,6 +78,7 @@ def how(files: RunFiles) -> Iterator[Exhibit]:
         **({"Stages made with another": elsewhere} if (elsewhere := _elsewhere(run, stages)) else {}),
         "Precision": run.get("dtype"),
         "Threads": run.get("threads"),
+        **({"Processes that did the run together (ranks)": count} if count > 1 else {}),
         "glossae": run.get("glossae", run.get("sprog")),
         **(run.get("versions") or {}),
     }
@@ -92,11 +94,11 @@ def _gflops(facts: Row) -> float | None:
 
 
 def _elsewhere(run: Row, stages: Row) -> str:
-    """The stages that were made with another torch, thread count or device than the run's last start has."""
+    """The stages that were made with another torch, device, or number of threads or ranks than the last start has."""
     now, said = run.get("made_under") or {}, list[str]()
     for name, facts in stages.items():
         before = facts.get("made_under") or now
-        own = [f"{what} {before.get(what)}" for what in now if before.get(what) != now[what]]
+        own = [f"{what} {before[what]}" for what in now if before.get(what, now[what]) != now[what]]
         said += [f"{name} ({', '.join(own)})"] if own else []
     return "; ".join(said)
 
@@ -167,6 +169,8 @@ def _details(files: RunFiles, sae: SaeResult) -> dict[str, Value]:
     }
     if settings.stream is not None:
         training["Text trained on"] = f"the stream {settings.stream}"
+    if words := by_file(sae.streamed):
+        training["Tokens by file of the stream"] = words
     return {
         "Site": site_words(files),
         "Width of the site": sae.d_in,

@@ -32,6 +32,7 @@ from glossae.lm import (
 )
 from glossae.plan import Quantities, Shape, Work, bytes_text, memory_bytes
 from glossae.recipe import Recipe
+from glossae.results import by_file
 from glossae.run.context import Context, Progress, model_identity, part
 from glossae.run.folder import CHECKPOINTS
 from glossae.sae import (
@@ -175,8 +176,9 @@ def training_text(
     if context.stream is None:
         return _kept(context, TrainingText(lm, site, context.training_tokens(lm), recipe)), progress
     tokens = context.streamed_tokens(lm, part(progress, 0.0, TOKENIZING))
-    if tokens.left_out:
-        context.show.note(f"sae.stream: {tokens.tokens:,} tokens of {tokens}")
+    files = by_file(tokens.by_file)
+    if tokens.left_out or files:
+        context.show.note(f"sae.stream: {tokens.tokens:,} tokens of {tokens}{files and f': {files}'}")
     return _kept(context, TrainingText(lm, site, tokens, recipe)), part(progress, TOKENIZING, 1.0)
 
 
