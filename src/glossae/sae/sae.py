@@ -2,7 +2,7 @@
 
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
@@ -140,6 +140,17 @@ class Sae(nn.Module):
         of_threshold = {"jumprelu": (config.latents,), "batchtopk": ()}.get(config.activation)
         self.register_buffer("threshold", None if of_threshold is None else torch.zeros(of_threshold))
 
+    @classmethod
+    def of(cls, config: SaeConfig, tensors: Mapping[str, Tensor]) -> "Sae":
+        """The SAE that holds these tensors, without copies; of a tied one without `W_dec`."""
+        with torch.device("meta"):
+            sae = cls(config)
+        sae.load_state_dict({"W_dec": tensors["W_enc"], **tensors} if config.tied else tensors, assign=True)
+        if config.tied:
+            # of one tensor, `load_state_dict` makes two parameters
+            sae.W_dec = sae.W_enc
+        return sae.requires_grad_(False)
+
     def centred(self, x: Float[Tensor, "*tokens d_in"]) -> Float[Tensor, "*tokens d_in"]:
         """The encoder's input for x: x less the pre-encoder bias, if there is one."""
         # a double, or a model's half, is read in the weights' own precision
@@ -240,7 +251,8 @@ class Sae(nn.Module):
         """Read an SAE from a folder or file of any supported library, or from a run's folder.
 
         `hub:OWNER/NAME[@REVISION][/FOLDER][/FILE]` fetches it first. Warns with `UnsoundWarning` if its measured
-        fidelity is beyond a bound.
+        fidelity is beyond a bound. On a CPU, float32 tensors of a safetensors file map it, and processes share its
+        pages: the file may be deleted or replaced meanwhile, and must not be written in place.
 
         Raises:
             GlossaeError: the format is unknown, a file is missing or broken, a key is unknown, or tensors do

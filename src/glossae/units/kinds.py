@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from glossae.errors import GlossaeError
+from glossae.files import tensor_bytes
 from glossae.lm import Site
 from glossae.sae import Codes, Sae
 
@@ -121,7 +122,8 @@ class Latents:
         digest = hashlib.sha256(json.dumps(dataclasses.asdict(config), sort_keys=True).encode())
         for name, tensor in sorted(self.sae.state_dict().items()):
             digest.update(name.encode())
-            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+            for block in tensor_bytes(tensor):
+                digest.update(block)
         place = f"{config.site}/{config.layer}" if config.site else "-"
         return _identity(self.kind, place, digest.hexdigest())
 

@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from glossae.errors import GlossaeError
-from glossae.files import delete, tensors_sha256, write_tensors
+from glossae.files import ALIGNED, delete, tensors_sha256, write_tensors, writes_here
 from glossae.lm import Site
 from glossae.results import SpliceLoss
 from glossae.sae.formats.reading import Keys, Tensors, build
@@ -32,6 +32,9 @@ def save(sae: Sae, folder: Path) -> None:
         GlossaeError: the file cannot be written, or is there already and holds something else.
     """
     path = folder / WEIGHTS
+    # hashes of a large one take minutes
+    if not writes_here(path):
+        return
     if path.exists() and not is_own(path):
         raise GlossaeError(f"{path}: exists and is no autoencoder of glossae: give another folder")
     said, tensors = described(sae), sae.tensors()
@@ -85,7 +88,11 @@ def read(path: Path) -> Sae:
     if shape is not None:
         weights["threshold"] = tensors.take("threshold", *shape)
     tensors.done()
-    return known.build(weights)
+    # of odd sizes or earlier versions: products of what lies otherwise than in training may have other bits
+    aligned = {
+        name: tensor.clone() if tensor.data_ptr() % ALIGNED else tensor for name, tensor in weights.items()
+    }
+    return known.build(aligned)
 
 
 def described(sae: Sae) -> dict[str, Any]:

@@ -1,0 +1,92 @@
+"""An SAE that is larger than a process may hold lies in a file, and is read and written without copies."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+from glossae.files import ALIGNED, tensors_sha256, write_tensors
+from glossae.sae import Sae, SaeConfig
+
+WIDE = SaeConfig(d_in=512, latents=16384, k=8)
+"""32 MiB for each of two matrices."""
+MIB = 2**20
+
+
+def make(config=WIDE, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    sae = Sae(config).requires_grad_(False)
+    for tensor in sae.state_dict().values():
+        tensor.copy_(torch.randn(tensor.shape, generator=generator))
+    return sae
+
+
+def private_bytes():
+    """What this process holds by itself; pages of mapped files are not among it."""
+    rows = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(1024 * int(row.split()[1]) for row in rows if row.startswith("RssAnon"))
+
+
+@pytest.fixture
+def place(tmp_path):
+    make().save(tmp_path / "sae")
+    return tmp_path / "sae"
+
+
+def test_an_sae_is_read_used_and_written_where_its_file_lies(place, tmp_path):
+    # libraries that the first call imports
+    Sae.load(place).save(tmp_path / "first")
+    before = private_bytes()
+    sae = Sae.load(place)
+    sae.save(tmp_path / "second")
+    assert float(sae.W_enc.sum() + sae.W_dec.sum()) != 0
+    assert private_bytes() - before < 24 * MIB
+    (own, its) = (path / "sae.safetensors" for path in (place, tmp_path / "second"))
+    assert own.read_bytes() == its.read_bytes()
+
+
+def test_a_file_that_is_replaced_stays_what_was_loaded(place):
+    sae, x = Sae.load(place), torch.randn(5, WIDE.d_in, generator=torch.Generator().manual_seed(1))
+    expected = make()(x)
+    make(seed=1).save(place)
+    assert torch.equal(sae(x), expected)
+    (place / "sae.safetensors").unlink()
+    assert torch.equal(sae(x), expected)
+
+
+@pytest.mark.parametrize(
+    "config", [WIDE, SaeConfig(d_in=5, latents=7, k=2), SaeConfig(d_in=16, latents=9, k=2, tied=True)]
+)
+@pytest.mark.parametrize("tokens", [1, 3])
+def test_what_is_loaded_computes_the_same_bits(tmp_path, config, tokens):
+    sae = make(config)
+    sae.save(tmp_path)
+    loaded, x = Sae.load(tmp_path), torch.randn(tokens, config.d_in)
+    assert [tensor.data_ptr() % ALIGNED for tensor in loaded.state_dict().values()] == [0] * 4
+    assert torch.equal(loaded.pre_activations(x), sae.pre_activations(x))
+    assert torch.equal(loaded(x), sae(x))
+    assert (loaded.W_enc is loaded.W_dec) == config.tied
+
+
+def test_views_and_shared_tensors_are_written_as_they_look(tmp_path):
+    whole = torch.arange(24.0).reshape(4, 6)
+    tensors = {
+        "rows": whole[1:3],
+        "columns": whole.T,
+        "again": whole,
+        "low": whole[:, ::2].to(torch.bfloat16),
+        "one": torch.tensor(3),
+        "none": torch.zeros(0, 3),
+        "flags": whole > 3,
+    }
+    write_tensors(tmp_path / "x.safetensors", tensors, {"said": 'a "word", ä'})
+    found = load_file(tmp_path / "x.safetensors")
+    assert found.keys() == tensors.keys()
+    for name, tensor in tensors.items():
+        assert found[name].dtype == tensor.dtype
+        assert torch.equal(found[name], tensor)
+    with safe_open(tmp_path / "x.safetensors", framework="pt") as file:
+        assert file.metadata() == {"said": 'a "word", ä'}
+    assert tensors_sha256("x", found) == tensors_sha256("x", tensors)
