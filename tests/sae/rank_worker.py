@@ -7,6 +7,7 @@ import unittest.mock
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 
 from jaxtyping import install_import_hook
 
@@ -23,8 +24,8 @@ import torch.distributed.tensor
 
 from glossae import cli, ranks
 from glossae.errors import GlossaeError
-from glossae.files import write_tensors
-from glossae.sae import Checkpoints, Mixer, SaeConfig, TrainSettings, train_group, trainer
+from glossae.files import tensors_sha256, write_json, write_tensors
+from glossae.sae import Checkpoints, Mixer, SaeConfig, TrainSettings, train_group, trainer, untrained
 
 D, LATENTS, CHUNKS, CHUNK = 16, 64, 16, 80
 SETTINGS = {"steps": 20, "tokens": CHUNKS * CHUNK, "encoder_dtype": "float32", "lr": 0.003}
@@ -137,6 +138,32 @@ def train_all(folder, resume_from):
     limit = timedelta(seconds=60)
     with ranks.joined(limit=limit, reach=limit), ranks.together():
         cases(folder, resume_from)
+    ranks.leave()
+    return 0
+
+
+WIDE = SaeConfig(d_in=256, latents=2**15, k=8)
+"""64 MiB of weights."""
+
+
+def private_bytes():
+    """What this process holds by itself; pages of mapped files are not among it."""
+    rows = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(1024 * int(row.split()[1]) for row in rows if row.startswith("RssAnon"))
+
+
+def hold_whole(folder):
+    """An SAE before training as one rank of several: its hash, and what this rank holds with it."""
+    limit, x = timedelta(seconds=60), torch.randn(64, WIDE.d_in, generator=torch.Generator().manual_seed(0))
+    files = folder / "files"
+    with ranks.joined(limit=limit, reach=limit):
+        with ranks.together():
+            before = private_bytes()
+            sae = untrained(WIDE, x, seed=3, folder=files)
+            said = {"sha256": tensors_sha256("", sae.tensors()), "held": private_bytes() - before}
+            if ranks.rank() == 0:
+                said["files"] = [path.name for path in files.iterdir()]
+        write_json(folder / f"{ranks.world()[0]}.json", said)
     ranks.leave()
     return 0
 

@@ -13,7 +13,7 @@ from glossae.results import NotTested, StageResults
 from glossae.run.context import Context, Inputs, Progress, part
 from glossae.run.folder import as_rows, write_table
 from glossae.sae import Sae, read_sae
-from glossae.stages.sae import load_sae, other_seeds, train_autoencoder, training_identity
+from glossae.stages.sae import load_sae, other_seeds, save_sae, train_autoencoder, training_identity
 from glossae.stages.shared.panels import tested_panel
 from glossae.stages.shared.sae_jobs import training_work
 from glossae.stages.shared.units import find_in
@@ -86,7 +86,7 @@ def _autoencoder(context: Context, seed: int, progress: Progress) -> Sae:
         return read_sae(folder / "sae.safetensors").to(context.lm.device)
     delete(folder / TRAINED)
     sae, log = train_autoencoder(context, f"stability/{folder.name}", progress, seed)
-    sae.save(folder)
+    save_sae(sae, folder)
     write_table(folder / "log.parquet", as_rows(log))
     if ranks.rank() == 0:
         write_json(folder / TRAINED, _facts(folder, identity))

@@ -296,10 +296,13 @@ def train_jobs(
                 lambda start: epochs(start=start),
                 mixer,
                 checkpoints=checkpoints,
+                folder=folder,
                 progress=part(progress, 0.5, 1.0),
             )
     else:
-        trained = train_group(jobs, text.stream, text.mixer(), checkpoints=checkpoints, progress=progress)
+        trained = train_group(
+            jobs, text.stream, text.mixer(), checkpoints=checkpoints, folder=folder, progress=progress
+        )
     if checkpoints is not None and ranks.rank() == 0:
         checkpoints.clear()
     return trained
