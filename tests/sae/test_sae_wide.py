@@ -8,7 +8,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from glossae.files import ALIGNED, tensors_sha256, write_tensors
-from glossae.sae import Sae, SaeConfig
+from glossae.sae import Sae, SaeConfig, sparse
+from glossae.sae.sparse import blocks
 
 WIDE = SaeConfig(d_in=512, latents=16384, k=8)
 """32 MiB for each of two matrices."""
@@ -90,3 +91,59 @@ def test_views_and_shared_tensors_are_written_as_they_look(tmp_path):
     with safe_open(tmp_path / "x.safetensors", framework="pt") as file:
         assert file.metadata() == {"said": 'a "word", ä'}
     assert tensors_sha256("x", found) == tensors_sha256("x", tensors)
+
+
+# ---- blocks of latents
+
+KINDS = {
+    "topk": {"k": 5},
+    "signed": {"k": 5, "relu": False},
+    "many": {"k": 40},
+    "relu": {"activation": "relu"},
+    "batchtopk": {"activation": "batchtopk", "k": 5},
+    "jumprelu": {"activation": "jumprelu", "k": 5, "pre_encoder_bias": False},
+}
+
+
+def as_table(codes, latents):
+    """The code as a dense table; no latent occurs twice at a token with another value than 0."""
+    table = torch.zeros(len(codes.values), latents)
+    return table.scatter_add(1, codes.indices, codes.values)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("held", "tokens", "wide"), [(64, 9, 4), (300, 9, 2**13), (1, 3, 2**13)])
+def test_codes_made_in_blocks_of_latents_are_those_made_at_once(monkeypatch, kind, held, tokens, wide):
+    sae = make(SaeConfig(d_in=12, latents=61, **KINDS[kind]))
+    x = torch.randn(tokens, 12, generator=torch.Generator().manual_seed(1))
+    expected = sae.encode(x)
+    products, original = [], torch.addmm
+
+    def product(bias, rows, weight):
+        products.append((len(rows), weight.shape[1]))
+        return original(bias, rows, weight)
+
+    monkeypatch.setattr(sparse, "PRE_ACTIVATIONS", held)
+    monkeypatch.setattr(sparse, "WIDE_TOKENS", wide)
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "addmm", product)
+        found = sae.encode(x)
+    # each weight is read once for `wide` tokens
+    assert sum(latents for _, latents in products) == 61 * -(-tokens // wide)
+    assert max(rows * latents for rows, latents in products) <= max(held, tokens)
+    assert found.values.shape == expected.values.shape
+    torch.testing.assert_close(as_table(found, 61), as_table(expected, 61))
+    assert torch.equal(as_table(found, 61) != 0, as_table(expected, 61) != 0)
+    torch.testing.assert_close(sae.decode(found), sae.decode(expected))
+
+
+def test_few_latents_are_encoded_all_at_once(monkeypatch):
+    sae, x = make(SaeConfig(d_in=12, latents=61, k=5)), torch.randn(20, 12)
+    expected = sae.encode(x)
+    # slabs of 8 tokens: enough for the weights to be read again
+    monkeypatch.setattr(sparse, "PRE_ACTIVATIONS", 8 * 61)
+    monkeypatch.setattr(sparse, "ENOUGH_TOKENS", 8)
+    sizes = [(rows, [latents for latents, _ in parts]) for rows, parts in blocks(x, sae.W_enc, sae.b_enc)]
+    assert [rows.stop - rows.start for rows, _ in sizes] == [8, 8, 4]
+    assert {(each.start, each.stop) for _, latents in sizes for each in latents} == {(0, 61)}
+    torch.testing.assert_close(sae.encode(x).values, expected.values)

@@ -15,7 +15,7 @@ from glossae import meter
 from glossae.errors import GlossaeError
 from glossae.files import path_given
 from glossae.results import Fidelity
-from glossae.sae.sparse import SparseDecode, TopKEncode, slabs
+from glossae.sae.sparse import SparseDecode, TopKEncode, blocks
 
 ACTIVATIONS: tuple[str, ...] = get_args(Literal["topk", "batchtopk", "relu", "jumprelu"])
 
@@ -182,18 +182,30 @@ class Sae(nn.Module):
     ) -> tuple[Float[Tensor, "tokens width"], Int[Tensor, "tokens width"]]:
         """The latents above zero and their threshold, with as many columns as the token with the most latents."""
         parts = []
-        for rows in slabs(len(x), self.config.latents):
-            pre = nn.functional.linear(x[rows], self.W_enc, self.b_enc)
-            above = pre > 0 if self.threshold is None else pre > self.threshold.clamp_min(0)
-            width = max(1, int(above.sum(1).max()))
-            # the largest among those above; padded with latent 0 at the value 0
-            values, indices = torch.where(above, pre, 0).topk(width, dim=1, sorted=False)
+        for _, of_latents in blocks(x, self.W_enc, self.b_enc):
+            found = [self._passing(latents, pre) for latents, pre in of_latents]
+            values, indices = found[0]
+            if len(found) > 1:
+                values, place = _positive(torch.cat([own for own, _ in found], dim=1))
+                indices = torch.cat([own for _, own in found], dim=1).gather(1, place)
+            # padded with latent 0 at the value 0
             parts.append((values, torch.where(values > 0, indices, 0)))
         if not parts:
             return x.new_zeros(0, 1), torch.zeros(0, 1, dtype=torch.int64, device=x.device)
         width = max(values.shape[1] for values, _ in parts)
         padded = [[nn.functional.pad(t, (0, width - t.shape[1])) for t in part] for part in parts]
         return torch.cat([values for values, _ in padded]), torch.cat([indices for _, indices in padded])
+
+    def _passing(
+        self, latents: slice, pre: Float[Tensor, "tokens block"]
+    ) -> tuple[Float[Tensor, "tokens width"], Int[Tensor, "tokens width"]]:
+        """Of a block of latents, the values above zero and their threshold, padded with the value 0."""
+        edge: float | Tensor = 0.0
+        if self.threshold is not None:
+            own = self.threshold[latents] if self.threshold.ndim else self.threshold
+            edge = own.clamp_min(0)
+        values, indices = _positive(torch.where(pre > edge, pre, 0))
+        return values, indices + latents.start
 
     def decode(self, codes: Codes) -> Float[Tensor, "*tokens d_in"]:
         """The reconstruction from a code."""
@@ -337,6 +349,13 @@ class Sae(nn.Module):
         if self.unsound:
             warnings.warn(f"{place}: {' '.join(self.unsound)}", UnsoundWarning, stacklevel=3)
         return self
+
+
+def _positive(
+    values: Float[Tensor, "tokens some"],
+) -> tuple[Float[Tensor, "tokens width"], Int[Tensor, "tokens width"]]:
+    """The values above zero of every row and their places, with as many columns as the row with the most."""
+    return values.topk(max(1, int((values > 0).sum(1).max())), dim=1, sorted=False)
 
 
 def _findings(quality: Quality, latents: int) -> Iterator[str]:

@@ -23,6 +23,10 @@ from glossae import ranks
 
 # pre-activations held at once: 256 MiB of float32
 PRE_ACTIVATIONS = 2**26
+# for so many tokens, a product takes much longer than reading its weights; for fewer, weights are not read anew
+ENOUGH_TOKENS = 256
+# tokens that are encoded at once, in blocks of latents, where all latents of `ENOUGH_TOKENS` are too many to be held
+WIDE_TOKENS = 2**13
 # values gathered at once on devices without a sparse product: 64 MiB of float32
 GATHERED_VALUES = 2**24
 # latents in a stripe of the two-step search for the largest values
@@ -296,11 +300,28 @@ def _has_kernels(device: str) -> bool:
     return True
 
 
-def slabs(tokens: int, latents: int) -> Iterator[slice]:
-    """Slices of tokens whose dense pre-activations are held at once."""
-    size = max(1, PRE_ACTIVATIONS // latents)
+def blocks(
+    x: Float[Tensor, "tokens d_in"], weight: Float[Tensor, "latents d_in"], bias: Float[Tensor, " latents"]
+) -> Iterator[tuple[slice, Iterator[tuple[slice, Float[Tensor, "some block"]]]]]:
+    """Yield slices of tokens with their pre-activations `x W' + b`, block by block of latents.
+
+    At most `PRE_ACTIVATIONS` are held at once. A block has all latents, unless fewer than `ENOUGH_TOKENS` would be held
+    then, for each of which all weights would be read.
+    """
+    tokens, latents = len(x), len(weight)
+    size, width = max(1, PRE_ACTIVATIONS // max(1, latents)), latents
+    if size < min(tokens, ENOUGH_TOKENS):
+        size = min(tokens, WIDE_TOKENS)
+        width = max(1, PRE_ACTIVATIONS // size)
+
+    def of(rows: slice) -> Iterator[tuple[slice, Float[Tensor, "some block"]]]:
+        for first in range(0, latents, width):
+            some = slice(first, min(first + width, latents))
+            yield some, torch.addmm(bias[some], x[rows], weight[some].T)
+
     for start in range(0, tokens, size):
-        yield slice(start, min(start + size, tokens))
+        rows = slice(start, min(start + size, tokens))
+        yield rows, of(rows)
 
 
 def sums_by_token(
@@ -335,8 +356,8 @@ class TopKEncode(torch.autograd.Function):
         """Select the latents; the indices have no gradient."""
         values = x.new_empty(len(x), k)
         indices = torch.empty(len(x), k, dtype=torch.int64, device=x.device)
-        for rows in slabs(len(x), len(weight)):
-            values[rows], indices[rows] = torch.addmm(bias, x[rows], weight.T).topk(k, dim=1, sorted=False)
+        for rows, parts in blocks(x, weight, bias):
+            values[rows], indices[rows] = _largest_of(parts, k)
         ctx.save_for_backward(x, weight, indices)
         ctx.mark_non_differentiable(indices)
         return values, indices
@@ -356,6 +377,23 @@ class TopKEncode(torch.autograd.Function):
             for_bias,
             None,
         )
+
+
+def _largest_of(
+    parts: Iterator[tuple[slice, Float[Tensor, "tokens block"]]], k: int
+) -> tuple[Float[Tensor, "tokens k"], Int[Tensor, "tokens k"]]:
+    """The k largest values of every row and their latents, of blocks of latents that together have at least k."""
+    found: list[Tensor] = []
+    for latents, pre in parts:
+        values, indices = pre.topk(min(k, pre.shape[1]), dim=1, sorted=False)
+        indices = indices + latents.start
+        if found:
+            values, indices = (torch.cat(pair, dim=1) for pair in zip(found, (values, indices), strict=True))
+            values, place = values.topk(min(k, values.shape[1]), dim=1, sorted=False)
+            indices = indices.gather(1, place)
+        found = [values, indices]
+    values, indices = found
+    return values, indices
 
 
 class SparseDecode(torch.autograd.Function):
