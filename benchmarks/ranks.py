@@ -5,9 +5,10 @@
 
 Every rank is a process on this machine's CPU and takes its share of the latents through gloo. Memory is the most that a
 rank holds by itself (anonymous pages, looked at every 5 ms), less that before the first step: until the whole SAE is
-there, then what is left with it, and the most where it encodes and decodes a batch. Tensors of a rank's share are to fall as 1 / ranks, and
-the batch is whole on each. Pages of mapped files are the system's, one copy for all ranks of a machine. Bytes are those that the loopback device carries in the steps, over ranks and steps, headers of
-TCP included; nothing else should use it meanwhile. There is no peer.
+there, then what is left with it, and the most where it encodes and decodes a batch. Tensors of a rank's share are to fall
+as 1 / ranks, and the batch is whole on each. Pages of mapped files are the system's, one copy for all ranks of a machine.
+Bytes are those that the loopback device carries in the steps, over ranks and steps, headers of TCP included; nothing else
+should use it meanwhile. There is no peer.
 
 Seconds are simulated from `glossae.sae.step_cost` and four rates that each rank measures after its last step, while the
 others do the same: of a product, of copies, of a large all-reduce, and of a small one. With `--simulate` the rates
@@ -239,8 +240,8 @@ def main() -> None:
         print(
             f"{count} ranks: {most['held']:5.0f} MB a rank in training ({cost.held / 1e6:.0f} MB by arithmetic), "
             f"then {most['kept']:.0f} MB with the whole SAE, {most['used']:.0f} MB where it is used, "
-            f"{most['mapped']:.0f} MB mapped; {found[0]['sent'] / 1e6:.2f} MB sent a rank and step ({cost.sent / 1e6:.2f}); "
-            f"{1e3 * found[0]['seconds']:.0f} ms a step ({1e3 * max(seconds):.0f} simulated)",
+            f"{most['mapped']:.0f} MB mapped; {found[0]['sent'] / 1e6:.2f} MB sent a rank and step "
+            f"({cost.sent / 1e6:.2f}); {1e3 * found[0]['seconds']:.0f} ms a step ({1e3 * max(seconds):.0f} simulated)",
             flush=True,
         )
     if options.json:
