@@ -3,12 +3,12 @@
     python benchmarks/ranks.py [--json] [--ranks 1,2,4] [--case 512,32768,32,1024] [--steps 10] [--moments float32]
     python benchmarks/ranks.py --simulate [--case 8192,262144,32,4096]
 
-Every rank is a process on this machine's CPU and takes its share of the latents through gloo. Memory is the most that a
-rank holds by itself (anonymous pages, looked at every 5 ms), less that before the first step: until the whole SAE is
-there, then what is left with it, and the most where it encodes and decodes a batch. Tensors of a rank's share are to fall
-as 1 / ranks, and the batch is whole on each. Pages of mapped files are the system's, one copy for all ranks of a machine.
-Bytes are those that the loopback device carries in the steps, over ranks and steps, headers of TCP included; nothing else
-should use it meanwhile. There is no peer.
+Every rank is a process on this machine's CPU and takes its share of the latents through gloo. Memory is the most that
+a rank holds by itself (anonymous pages, looked at every 5 ms), less that before the first step: until the whole SAE is
+there, then what is left with it, and the most where it encodes and decodes a batch. Tensors of a rank's share are to
+fall as 1 / ranks, and the batch is whole on each. Pages of mapped files are the system's, one copy for all ranks of a
+machine. Bytes are those that the loopback device carries in the steps, over ranks and steps, headers of TCP included;
+nothing else should use it meanwhile. There is no peer.
 
 Seconds are simulated from `glossae.sae.step_cost` and four rates that each rank measures after its last step, while the
 others do the same: of a product, of copies, of a large all-reduce, and of a small one. With `--simulate` the rates
