@@ -8,7 +8,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from glossae.files import ALIGNED, tensors_sha256, write_tensors
-from glossae.sae import Sae, SaeConfig, sparse
+from glossae.sae import Sae, SaeConfig, placing, sparse
 from glossae.sae.sparse import blocks
 
 WIDE = SaeConfig(d_in=512, latents=16384, k=8)
@@ -147,3 +147,52 @@ def test_few_latents_are_encoded_all_at_once(monkeypatch):
     assert [rows.stop - rows.start for rows, _ in sizes] == [8, 8, 4]
     assert {(each.start, each.stop) for _, latents in sizes for each in latents} == {(0, 61)}
     torch.testing.assert_close(sae.encode(x).values, expected.values)
+
+
+# ---- an SAE that lies elsewhere than what it reads
+
+
+@pytest.fixture
+def away(monkeypatch):
+    """Weights are fetched as if they lay on another device, 16 values of them, or of pre-activations, at a time."""
+    fetched = []
+    original = sparse.rows_on
+
+    def rows_on(weight, some, device):
+        rows = original(weight, some, device)
+        fetched.append(rows.numel())
+        return rows
+
+    monkeypatch.setattr(sparse, "elsewhere", lambda *_: True)
+    monkeypatch.setattr(sparse, "rows_on", rows_on)
+    monkeypatch.setattr(sparse, "PRE_ACTIVATIONS", 48)
+    monkeypatch.setattr(sparse, "GATHERED_VALUES", 240)
+    return fetched
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("tokens", [1, 9])
+def test_an_sae_that_lies_elsewhere_gives_the_same(request, kind, tokens):
+    sae = make(SaeConfig(d_in=12, latents=61, **KINDS[kind]))
+    x = torch.randn(tokens, 12, generator=torch.Generator().manual_seed(1)).requires_grad_()
+    codes, expected = sae.encode(x), sae(x)
+    (slope,) = torch.autograd.grad(expected.square().sum(), x)
+    fetched = request.getfixturevalue("away")
+    found, decoded = sae.encode(x), sae(x)
+    torch.testing.assert_close(as_table(found, 61), as_table(codes, 61))
+    torch.testing.assert_close(decoded, expected)
+    (its_slope,) = torch.autograd.grad(decoded.square().sum(), x)
+    torch.testing.assert_close(its_slope, slope, rtol=1e-5, atol=1e-3)
+    # a block of the encoder, or of the decoder the rows of a few tokens
+    assert max(fetched) <= max(240, 12 * codes.indices.shape[1]) < 12 * 61
+
+
+def test_an_sae_goes_to_a_device_of_which_it_takes_at_most_half(monkeypatch):
+    config = SaeConfig(d_in=12, latents=61, k=5)
+    size = 4 * (2 * 12 * 61 + 12 + 61)
+    for room, where in ((2 * size, "meta"), (2 * size - 1, "cpu")):
+        monkeypatch.setattr(placing, "device_bytes", lambda _, room=room: room)
+        assert placing.placed(make(config), "meta").W_enc.device.type == where
+        # of a tied one there is one matrix
+        tied = make(SaeConfig(d_in=12, latents=61, k=5, tied=True))
+        assert placing.placed(tied, "meta").W_dec.device.type == "meta"

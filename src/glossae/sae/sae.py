@@ -15,7 +15,7 @@ from glossae import meter
 from glossae.errors import GlossaeError
 from glossae.files import path_given
 from glossae.results import Fidelity
-from glossae.sae.sparse import SparseDecode, TopKEncode, blocks
+from glossae.sae.sparse import SparseDecode, TopKEncode, blocks, rows_on
 
 ACTIVATIONS: tuple[str, ...] = get_args(Literal["topk", "batchtopk", "relu", "jumprelu"])
 
@@ -120,7 +120,8 @@ class Sae(nn.Module):
     `phi` is the config's activation; without a pre-encoder bias the encoder reads x itself. `W_enc` and
     `W_dec` are both latent-major, `(latents, d_in)`: latent i reads along row i of `W_enc` and writes row i of
     `W_dec`; tied, they are one parameter. `threshold` is `(latents,)` for jumprelu, `()` for batchtopk, and
-    None otherwise. `quality` is the measured fidelity (None: not measured), `trained_on` describes the
+    None otherwise. Inputs may lie on another device, to which rows are then copied as they are needed: see
+    `glossae.sae.placed`. `quality` is the measured fidelity (None: not measured), `trained_on` describes the
     training text (empty: unknown). `levels` are the ends of its nested dictionaries among its own rows.
     """
 
@@ -155,15 +156,16 @@ class Sae(nn.Module):
         """The encoder's input for x: x less the pre-encoder bias, if there is one."""
         # a double, or a model's half, is read in the weights' own precision
         x = x.to(self.b_dec.dtype)
-        return x - self.b_dec if self.config.pre_encoder_bias else x
+        return x - self.b_dec.to(x.device) if self.config.pre_encoder_bias else x
 
     def pre_activations(
         self, x: Float[Tensor, "*tokens d_in"], latents: Int[Tensor, " some"] | None = None
     ) -> Float[Tensor, "*tokens _"]:
         """The values of all latents (or of `latents`) before selection."""
         some = slice(None) if latents is None else latents
-        meter.count(sae_flops=2.0 * x.numel() * len(self.b_enc[some]))
-        return nn.functional.linear(self.centred(x), self.W_enc[some], self.b_enc[some])
+        weight, bias = (rows_on(each, some, x.device) for each in (self.W_enc, self.b_enc))
+        meter.count(sae_flops=2.0 * x.numel() * len(bias))
+        return nn.functional.linear(self.centred(x), weight, bias)
 
     def encode(self, x: Float[Tensor, "*tokens d_in"]) -> Codes:
         """Select latents, for inputs of any leading shape."""
@@ -203,7 +205,7 @@ class Sae(nn.Module):
         edge: float | Tensor = 0.0
         if self.threshold is not None:
             own = self.threshold[latents] if self.threshold.ndim else self.threshold
-            edge = own.clamp_min(0)
+            edge = own.to(pre.device).clamp_min(0)
         values, indices = _positive(torch.where(pre > edge, pre, 0))
         return values, indices + latents.start
 
@@ -214,7 +216,7 @@ class Sae(nn.Module):
         decoded: Tensor = SparseDecode.apply(  # type: ignore[no-untyped-call]
             codes.values.reshape(-1, width), codes.indices.reshape(-1, width), self.W_dec
         )
-        return decoded.reshape(*codes.indices.shape[:-1], self.config.d_in) + self.b_dec
+        return decoded.reshape(*codes.indices.shape[:-1], self.config.d_in) + self.b_dec.to(decoded.device)
 
     def forward(self, x: Float[Tensor, "*tokens d_in"]) -> Float[Tensor, "*tokens d_in"]:
         """The reconstruction of x."""

@@ -12,6 +12,7 @@ from torch import Tensor
 from glossae import ranks
 from glossae.errors import GlossaeError
 from glossae.files import TEMPORARY, check_place, make_folder, tensor_bytes
+from glossae.sae.placing import placed
 from glossae.sae.sae import Sae, SaeConfig
 
 
@@ -54,7 +55,7 @@ def joined(share: Sae, config: SaeConfig, folder: Path | None) -> Sae:
     # a large share takes longer to write than a collective may
     ranks.wait()
     whole = Sae.of(config, {name: _mapped(place / name, shape) for name, shape in shapes.items()})
-    return whole.to(share.b_dec.device)
+    return placed(whole, share.b_dec.device)
 
 
 def _shape(name: str, tensor: Tensor, config: SaeConfig) -> tuple[int, ...]:

@@ -27,7 +27,17 @@ from glossae.recipe import Recipe
 from glossae.results import SaeResult, SinkLosses, StageResults
 from glossae.run.context import Context, Inputs, Progress, part
 from glossae.run.folder import as_rows, write_table
-from glossae.sae import Sae, SaeConfig, TrainPoint, check_fits, measure, read_sae, sink_losses, untrained
+from glossae.sae import (
+    Sae,
+    SaeConfig,
+    TrainPoint,
+    check_fits,
+    measure,
+    placed,
+    read_sae,
+    sink_losses,
+    untrained,
+)
 from glossae.stages.shared.sae_jobs import (
     check_kept,
     check_memory,
@@ -128,7 +138,7 @@ def run(context: Context, progress: Progress) -> StageResults:
         sae, log = train_autoencoder(context, "sae", part(progress, 0.0, 0.75), more=baseline_jobs(recipe))
         write_table(folder / "log.parquet", as_rows(log))
     else:
-        sae = context.given.sae.to(context.lm.device)
+        sae = placed(context.given.sae, context.lm.device)
         check_fits(sae, d_in=context.lm.width(site), model=recipe.model, site=site.name, layer=site.layer)
         # a log of an earlier training in this folder is not this one's
         delete(folder / "log.parquet")
@@ -199,7 +209,7 @@ def save_sae(sae: Sae, folder: Path) -> None:
 def load_sae(context: Context) -> Sae:
     """The run's autoencoder."""
     # not `Sae.load`: a run says itself, once, what is unsound
-    return read_sae(context.folder.path / "sae" / "sae.safetensors").to(context.lm.device)
+    return placed(read_sae(context.folder.path / "sae" / "sae.safetensors"), context.lm.device)
 
 
 def untrained_autoencoders(context: Context, seeds: Sequence[int]) -> list[Sae]:

@@ -160,12 +160,21 @@ class Latents:
         parts = [
             torch.nn.functional.linear(
                 read,
-                self.sae.W_enc[first : first + step].to(x.dtype),
-                self.sae.b_enc[first : first + step].to(x.dtype),
+                self.sae.W_enc[first : first + step].to(x),
+                self.sae.b_enc[first : first + step].to(x),
             )
             for first in range(0, len(self), step)
         ]
         return torch.cat(parts, dim=1)
+
+    def rows(self) -> tuple[Float[Tensor, "_ d_in"], ...]:
+        """The decoder in blocks of rows, of which a copy in another precision has a bounded size."""
+        blocks: tuple[Tensor, ...] = self.sae.W_dec.detach().split(max(1, WEIGHTS // self.d_in))
+        return blocks
+
+    def norms(self) -> Float[Tensor, " units"]:
+        """The length of every latent's direction, float64."""
+        return torch.cat([part.double().norm(dim=1) for part in self.rows()])
 
     def direction(self, units: Sequence[int]) -> Float[Tensor, "chosen d_in"]:
         """Their rows of the decoder."""
