@@ -3,7 +3,6 @@
 Units of trained and untrained autoencoders, and of what needs neither, are found by the same test and switched off.
 """
 
-import dataclasses
 import json
 from collections.abc import Iterator, Sequence
 from functools import cache
@@ -222,6 +221,7 @@ def cost(counts: Quantities) -> Work:
     if asked.lape:
         passes += counts.forward(tokens_of(counts.panel) / 2, layers)
     codes = counts.encodings(tokens, counts.d_in, counts.latents, [counts.live_latents] * count)
+    codes += counts.joined(2 * counts.d_in * counts.latents * asked.untrained)
     sentences = sum(min(SWITCHED_SENTENCES, a.sentences) for a in test.values())
     share = min(1.0, sentences / max(1.0, sentences_of(test)))
     # latents of the target touch its own text, and hardly any other
@@ -230,7 +230,7 @@ def cost(counts: Quantities) -> Work:
     searched = DOSES_TRIED * 5 * len(asked.damage)
     passes += counts.forward(share * tokens_of(test), layers, output=True)
     passes += counts.forward((sets + searched) * touched, counts.blocks_above, output=True)
-    return dataclasses.replace(passes + codes, held=passes.held + codes.held)
+    return passes.beside(codes)
 
 
 STAGE = Stage(

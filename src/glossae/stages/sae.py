@@ -377,7 +377,7 @@ def cost(counts: Quantities) -> Work:
     codes = counts.encode(spliced)
     losses = counts.forward(spliced, shape.layers, output=True)
     losses += counts.forward(2 * spliced, counts.blocks_above, output=True)
-    return train + look + dataclasses.replace(losses + codes, held=losses.held + codes.held)
+    return train + look + losses.beside(codes)
 
 
 def fidelity_sentences(counts: Quantities) -> int | None:

@@ -143,6 +143,8 @@ def cost(counts: Quantities) -> Work:
         # a latent's products with its candidates at every token where it fires
         moved=tokens / 2 * counts.live_latents * CANDIDATES * 40,
         held=2 * weights + 8 * m * CANDIDATES * 3,
+        sae=weights,
+        movable=2 * weights,
         written=weights,
     )
     # one after the other, so that no more is held than for one

@@ -386,7 +386,8 @@ def training_work(
     # pre-activations of one after the other, and what is made of them
     made = max(each.made for each in parts)
     held = sum(each.held - each.made for each in parts) + 3 * made + 4 * pool
-    return dataclasses.replace(passes + steps, held=passes.held + held)
+    weights = d * m * sum(1 if one else 2 for one in tied)
+    return dataclasses.replace(passes + steps, held=passes.held + held) + counts.joined(weights)
 
 
 def step_of(
