@@ -7,6 +7,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from glossae.errors import GlossaeError
 from glossae.files import ALIGNED, tensors_sha256, write_tensors
 from glossae.sae import Sae, SaeConfig, placing, sparse
 from glossae.sae.sparse import blocks
@@ -55,6 +56,16 @@ def test_a_file_that_is_replaced_stays_what_was_loaded(place):
     assert torch.equal(sae(x), expected)
     (place / "sae.safetensors").unlink()
     assert torch.equal(sae(x), expected)
+
+
+def test_only_what_is_copied_has_to_fit_in_memory(place, tmp_path, monkeypatch):
+    # matrices of 200 bytes: the second does not begin at a multiple of 64
+    make(SaeConfig(d_in=5, latents=10, k=2)).save(tmp_path / "odd")
+    monkeypatch.setattr("glossae.memory.free_memory", lambda: 300.0)
+    assert Sae.load(place).config == WIDE
+    monkeypatch.setattr("glossae.memory.free_memory", lambda: 200.0)
+    with pytest.raises(GlossaeError, match=r"sae\.safetensors: needs 0\.0 GB of memory"):
+        Sae.load(tmp_path / "odd")
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from torch import Tensor
 from glossae.errors import GlossaeError
 from glossae.files import ALIGNED, delete, tensors_sha256, write_tensors, writes_here
 from glossae.lm import Site
+from glossae.memory import check_free
 from glossae.results import SpliceLoss
 from glossae.sae.formats.reading import Keys, Tensors, build
 from glossae.sae.sae import Quality, Sae
@@ -71,7 +72,7 @@ def _beside(folder: Path) -> dict[str, Any]:
 
 def read(path: Path) -> Sae:
     """Read the file of `save`, or the two files of earlier versions, given the path of the tensors."""
-    tensors = Tensors.read(path)
+    tensors = Tensors.read(path, copied=False)
     if KEY in tensors.header:
         keys = Keys.parsed(tensors.header[KEY], path)
         said = {key: value for key, value in keys.values.items() if key != DIGEST}
@@ -89,10 +90,9 @@ def read(path: Path) -> Sae:
         weights["threshold"] = tensors.take("threshold", *shape)
     tensors.done()
     # of odd sizes or earlier versions: products of what lies otherwise than in training may have other bits
-    aligned = {
-        name: tensor.clone() if tensor.data_ptr() % ALIGNED else tensor for name, tensor in weights.items()
-    }
-    return known.build(aligned)
+    copied = {name: tensor for name, tensor in weights.items() if tensor.data_ptr() % ALIGNED}
+    check_free(sum(tensor.nbytes for tensor in copied.values()), str(path))
+    return known.build(weights | {name: tensor.clone() for name, tensor in copied.items()})
 
 
 def described(sae: Sae) -> dict[str, Any]:

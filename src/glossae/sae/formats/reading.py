@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from glossae.declared import check_archive, check_loadable
+from glossae.declared import check_archive, check_loadable, few_tensors
 from glossae.errors import GlossaeError
 from glossae.files import read_bytes
 from glossae.lm import Site
@@ -179,12 +179,12 @@ class Tensors:
         self.tensors, self.path, self.header = dict(tensors), path, dict(header or {})
 
     @classmethod
-    def read(cls, path: Path) -> "Tensors":
-        """Read a safetensors file."""
+    def read(cls, path: Path, *, copied: bool = True) -> "Tensors":
+        """Read a safetensors file, whose tensors map it; `copied`: there has to be memory for copies of them."""
         from safetensors import SafetensorError, safe_open
 
         try:
-            check_loadable(path)
+            (check_loadable if copied else few_tensors)(path)
             with safe_open(path, framework="pt") as file:
                 names = file.keys()
                 return cls({name: file.get_tensor(name) for name in names}, path, file.metadata())
