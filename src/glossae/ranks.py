@@ -203,6 +203,7 @@ def _fail(own: _World, said: str) -> None:
     with suppress(RuntimeError, ValueError, AssertionError):
         distributed.destroy_process_group()
     # connections close with the last reference to the group, and some are in cycles
+    own.waiting = None
     gc.collect()
     if own.rank:
         own.told = _wait(own, "over", LAST_WORDS)

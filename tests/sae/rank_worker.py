@@ -1,10 +1,11 @@
 """What one rank of test_sae_ranks.py does: trains SAEs with others, and writes what comes of it; or goes wrong."""
 
+import errno
 import os
 import shutil
 import time
 import unittest.mock
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -25,7 +26,7 @@ import torch.distributed.tensor
 from glossae import cli, ranks
 from glossae.errors import GlossaeError
 from glossae.files import tensors_sha256, write_json, write_tensors
-from glossae.sae import Checkpoints, Mixer, SaeConfig, TrainSettings, train_group, trainer, untrained
+from glossae.sae import Checkpoints, Mixer, SaeConfig, TrainSettings, train_group, trainer, untrained, whole
 
 D, LATENTS, CHUNKS, CHUNK = 16, 64, 16, 80
 SETTINGS = {"steps": 20, "tokens": CHUNKS * CHUNK, "encoder_dtype": "float32", "lr": 0.003}
@@ -192,8 +193,14 @@ def faulty(fault, _):
 
 
 def together(fault):
-    """Joint work in which rank 1 goes wrong after the first sum."""
+    """Joint work in which rank 1 goes wrong after the first sum; or the folder of a whole SAE is a file."""
     ranks.sum_(torch.ones(3))
+    if fault in ("nowhere", "full"):
+        error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        full = unittest.mock.patch.object(whole, "_write", side_effect=error)
+        with full if fault == "full" and ranks.rank() == 1 else nullcontext():
+            start = SaeConfig(d_in=4, latents=8, k=1), torch.ones(3, 4)
+            untrained(*start, seed=0, folder=Path(__file__) if fault == "nowhere" else None)
     if ranks.rank() == 1:
         if fault == "refuses":
             raise GlossaeError("corpora.train: rank 1 finds no text")

@@ -130,6 +130,12 @@ def test_no_rank_holds_more_of_the_whole_sae_than_its_share(tmp_path, count):
             "rank 1: is at another piece of work (1: counts of 7 tokens) than rank 0 (1: losses of 3 sentences); *",
         ),
         ("caught", 60, "corpora.train: rank 1 finds no text"),
+        ("nowhere", 60, "*/rank_worker.py: cannot be written to (Not a directory)"),
+        (
+            "full",
+            60,
+            "*/.glossae-tmp-sae-*: rank 1 cannot write its latents there (No space left on device)",
+        ),
         ("before", 60, "layer: rank 0 goes wrong outside of joint work"),
     ],
 )

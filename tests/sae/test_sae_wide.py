@@ -1,5 +1,6 @@
 """An SAE that is larger than a process may hold lies in a file, and is read and written without copies."""
 
+import importlib
 from pathlib import Path
 
 import pytest
@@ -174,7 +175,8 @@ def away(monkeypatch):
         fetched.append(rows.numel())
         return rows
 
-    monkeypatch.setattr(sparse, "elsewhere", lambda *_: True)
+    for module in (sparse, importlib.import_module("glossae.sae.sae")):
+        monkeypatch.setattr(module, "elsewhere", lambda *_: True)
     monkeypatch.setattr(sparse, "rows_on", rows_on)
     monkeypatch.setattr(sparse, "PRE_ACTIVATIONS", 48)
     monkeypatch.setattr(sparse, "GATHERED_VALUES", 240)
@@ -188,10 +190,12 @@ def test_an_sae_that_lies_elsewhere_gives_the_same(request, kind, tokens):
     x = torch.randn(tokens, 12, generator=torch.Generator().manual_seed(1)).requires_grad_()
     codes, expected = sae.encode(x), sae(x)
     (slope,) = torch.autograd.grad(expected.square().sum(), x)
+    pre = sae.pre_activations(x[:, None])
     fetched = request.getfixturevalue("away")
     found, decoded = sae.encode(x), sae(x)
     torch.testing.assert_close(as_table(found, 61), as_table(codes, 61))
     torch.testing.assert_close(decoded, expected)
+    torch.testing.assert_close(sae.pre_activations(x[:, None]), pre)
     (its_slope,) = torch.autograd.grad(decoded.square().sum(), x)
     torch.testing.assert_close(its_slope, slope, rtol=1e-5, atol=1e-3)
     # a block of the encoder, or of the decoder the rows of a few tokens

@@ -15,7 +15,7 @@ from glossae import meter
 from glossae.errors import GlossaeError
 from glossae.files import path_given
 from glossae.results import Fidelity
-from glossae.sae.sparse import SparseDecode, TopKEncode, blocks, rows_on
+from glossae.sae.sparse import SparseDecode, TopKEncode, blocks, elsewhere, rows_on
 
 ACTIVATIONS: tuple[str, ...] = get_args(Literal["topk", "batchtopk", "relu", "jumprelu"])
 
@@ -162,10 +162,20 @@ class Sae(nn.Module):
         self, x: Float[Tensor, "*tokens d_in"], latents: Int[Tensor, " some"] | None = None
     ) -> Float[Tensor, "*tokens _"]:
         """The values of all latents (or of `latents`) before selection."""
+        if latents is None and elsewhere(self.W_enc, x):
+            return self._block_by_block(x)
         some = slice(None) if latents is None else latents
         weight, bias = (rows_on(each, some, x.device) for each in (self.W_enc, self.b_enc))
         meter.count(sae_flops=2.0 * x.numel() * len(bias))
         return nn.functional.linear(self.centred(x), weight, bias)
+
+    def _block_by_block(self, x: Float[Tensor, "*tokens d_in"]) -> Float[Tensor, "*tokens latents"]:
+        """The values of all latents, to whose device the weights come in blocks."""
+        flat = self.centred(x).reshape(-1, self.config.d_in)
+        meter.count(sae_flops=2.0 * flat.numel() * len(self.W_enc))
+        parts = blocks(flat, self.W_enc, self.b_enc)
+        found = torch.cat([torch.cat([pre for _, pre in of_latents], dim=1) for _, of_latents in parts])
+        return found.reshape(*x.shape[:-1], len(self.W_enc))
 
     def encode(self, x: Float[Tensor, "*tokens d_in"]) -> Codes:
         """Select latents, for inputs of any leading shape."""

@@ -468,7 +468,8 @@ def _combine_rows(
     indices: Int[Tensor, "tokens k"], values: Float[Tensor, "tokens k"], weight: Float[Tensor, "latents d_in"]
 ) -> Float[Tensor, "tokens d_in"]:
     """`out[t] = sum_j values[t, j] weight[indices[t, j]]`."""
-    return torch.cat([_combined(*slab) for slab in _slabs(indices, values, weight)])
+    parts = [_combined(*slab) for slab in _slabs(indices, values, weight)]
+    return torch.cat(parts) if len(parts) > 1 else parts[0]
 
 
 def _combined(
