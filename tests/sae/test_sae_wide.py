@@ -204,7 +204,7 @@ def test_an_sae_that_lies_elsewhere_gives_the_same(request, kind, tokens):
 
 def test_an_sae_goes_to_a_device_of_which_it_takes_at_most_half(monkeypatch):
     config = SaeConfig(d_in=12, latents=61, k=5)
-    size = 4 * (2 * 12 * 61 + 12 + 61)
+    size = 4 * 2 * 12 * 61
     for room, where in ((2 * size, "meta"), (2 * size - 1, "cpu")):
         monkeypatch.setattr(placing, "device_bytes", lambda _, room=room: room)
         assert placing.placed(make(config), "meta").W_enc.device.type == where

@@ -4,17 +4,22 @@ import math
 
 import torch
 
-from glossae.sae.sae import Sae
+from glossae.sae.sae import Sae, SaeConfig
 
 # of a device's memory, what an SAE may take of it beside the model and what a stage makes
 SHARE = 0.5
 
 
 def placed(sae: Sae, device: torch.device | str) -> Sae:
-    """The SAE on a device, or on the CPU if it would take more than half of the device's memory."""
-    weights = {id(tensor): tensor.nbytes for tensor in sae.parameters()}
-    fits = sum(weights.values()) <= SHARE * device_bytes(torch.device(device))
-    return sae.to(device) if fits else sae.cpu()
+    """The SAE on a device, or on the CPU if its matrices would take more than half of the device's memory."""
+    return sae.to(place_of(sae.config, device))
+
+
+def place_of(config: SaeConfig, device: torch.device | str) -> torch.device:
+    """Where an SAE of this size lies whose inputs are on a device."""
+    size = 4 * config.d_in * config.latents * (1 if config.tied else 2)
+    device = torch.device(device)
+    return device if size <= SHARE * device_bytes(device) else torch.device("cpu")
 
 
 def device_bytes(device: torch.device) -> float:

@@ -23,6 +23,7 @@ from glossae.sae.gradients import (
     smallest,
     sparse_pass,
 )
+from glossae.sae.placing import place_of
 from glossae.sae.sae import Sae, SaeConfig
 from glossae.sae.sparse import Entries, above, batch_top_k, of_all_ranks, top_k
 from glossae.sae.whole import joined
@@ -164,8 +165,11 @@ def untrained(
         raise GlossaeError(
             "sae: the model's activations are not finite; an untrained autoencoder needs finite ones"
         )
-    share = _share(config, x.device)
-    return joined(_unscaled(share, _start(share, config, x, seed, centre, published)), config, folder)
+    # a rank's share has room where its training had
+    where = x.device if ranks.count() > 1 else place_of(config, x.device)
+    share = _share(config, where)
+    scale = _start(share, config, x.to(where), seed, centre, published)
+    return joined(_unscaled(share, scale), config, folder)
 
 
 @torch.no_grad()
