@@ -3,10 +3,12 @@
     python benchmarks/ranks.py [--json] [--ranks 1,2,4] [--case 512,32768,32,1024] [--steps 10] [--moments float32]
     python benchmarks/ranks.py --simulate [--case 8192,262144,32,4096]
 
-Every rank is a process on this machine's CPU and takes its share of the latents through gloo. Memory is the largest
-resident size during the steps, less that before the first; tensors of a rank's share are to fall as 1 / ranks, and the
-batch is whole on each. Bytes are those that the loopback device carries in the steps, over ranks and steps, headers of
-TCP included; nothing else should use it meanwhile. There is no peer.
+Every rank is a process on this machine's CPU and takes its share of the latents through gloo. Memory is the most that
+a rank holds by itself (anonymous pages, looked at every 5 ms), less that before the first step: until the whole SAE is
+there, then what is left with it, and the most where it encodes and decodes a batch. Tensors of a rank's share are to
+fall as 1 / ranks, and the batch is whole on each. Pages of mapped files are the system's, one copy for all ranks of a
+machine. Bytes are those that the loopback device carries in the steps, over ranks and steps, headers of TCP included;
+nothing else should use it meanwhile. There is no peer.
 
 Seconds are simulated from `glossae.sae.step_cost` and four rates that each rank measures after its last step, while the
 others do the same: of a product, of copies, of a large all-reduce, and of a small one. With `--simulate` the rates
@@ -18,11 +20,11 @@ import argparse
 import dataclasses
 import json
 import os
-import resource
 import socket
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -51,9 +53,27 @@ def sent() -> int:
     return int(next(row for row in rows if row.strip().startswith("lo:")).split(":")[1].split()[0])
 
 
-def peak() -> int:
-    """The largest resident size of this process, bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+def held() -> dict[str, int]:
+    """Bytes that this process holds by itself, and those of mapped files among its pages."""
+    rows = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return {row[:7]: 1024 * int(row.split()[1]) for row in rows if row.startswith(("RssAnon", "RssFile"))}
+
+
+class Watch:
+    """The most that this process has held by itself since the last `restart`, bytes."""
+
+    def __init__(self) -> None:
+        self.restart()
+        threading.Thread(target=self._look, daemon=True).start()
+
+    def restart(self) -> None:
+        """Forget what was held before."""
+        self.peak = held()["RssAnon"]
+
+    def _look(self) -> None:
+        while True:
+            self.peak = max(self.peak, held()["RssAnon"])
+            time.sleep(0.005)
 
 
 def cost_of(case: Case, count: int, moments: str, *, low: bool, kernels: bool = False) -> StepCost:
@@ -118,25 +138,23 @@ def work(case: Case, steps: int, moments: str) -> None:
             yield chunk
 
     with ranks.joined(), ranks.together():
-        before = peak()
+        before, watch = held(), Watch()
         job = (SaeConfig(d_in=d, latents=m, k=k), settings)
-        # what is measured ends with the last step: every rank then gets the whole SAE
-        taken: dict[str, int] = {}
-
-        def progress(share: float) -> None:
-            if share >= 1:
-                taken["peak"] = peak()
-
-        train_group([job], stream, Mixer(None, 0, torch.Generator()), progress=progress)
-        whole = peak() - before
+        ((sae, _),) = train_group([job], stream, Mixer(None, 0, torch.Generator()))
+        training, after = watch.peak, held()["RssAnon"]
+        watch.restart()
+        with torch.no_grad():
+            sae(torch.randn(tokens, d, generator=torch.Generator().manual_seed(steps - 1)))
         count = ranks.count()
         # whole rounds, in each of which every rank sends a chunk
         first, last = count, (steps - 1) // count * count
         found = {
             "rank": ranks.rank(),
-            "held": taken["peak"] - before,
+            "held": training - before["RssAnon"],
             "sent": (seen[last] - seen[first]) / (last - first) / count if count > 1 else 0.0,
-            "whole": whole,
+            "kept": after - before["RssAnon"],
+            "used": watch.peak - before["RssAnon"],
+            "mapped": held()["RssFile"] - before["RssFile"],
             "seconds": (began[last] - began[first]) / (last - first),
             "rates": rates_here(case),
         }
@@ -218,12 +236,12 @@ def main() -> None:
         cases.append(
             {"ranks": count, "measured": found, "arithmetic": dataclasses.asdict(cost), "simulated": seconds}
         )
-        held = max(each["held"] for each in found)
+        most = {name: max(each[name] for each in found) / 1e6 for name in ("held", "kept", "used", "mapped")}
         print(
-            f"{count} ranks: {held / 1e6:7.0f} MB a rank in training ({cost.held / 1e6:.0f} MB by arithmetic), "
-            f"{found[0]['whole'] / 1e6:.0f} MB with the whole SAE; {found[0]['sent'] / 1e6:.2f} MB sent a "
-            f"rank and step ({cost.sent / 1e6:.2f}); {1e3 * found[0]['seconds']:.0f} ms a step "
-            f"({1e3 * max(seconds):.0f} simulated)",
+            f"{count} ranks: {most['held']:5.0f} MB a rank in training ({cost.held / 1e6:.0f} MB by arithmetic), "
+            f"then {most['kept']:.0f} MB with the whole SAE, {most['used']:.0f} MB where it is used, "
+            f"{most['mapped']:.0f} MB mapped; {found[0]['sent'] / 1e6:.2f} MB sent a rank and step "
+            f"({cost.sent / 1e6:.2f}); {1e3 * found[0]['seconds']:.0f} ms a step ({1e3 * max(seconds):.0f} simulated)",
             flush=True,
         )
     if options.json:

@@ -1,7 +1,7 @@
 """Count what a program does to the files below a folder, and let it be killed, or an operation fail, at the n-th.
 
 Counted are the files that are made, what is written into them, flushes, renames, and what is deleted: in Python, and
-in the libraries that write files by themselves (safetensors, pandas). `Reads` counts reads from the network instead.
+in the library that writes files by itself (pandas). `Reads` counts reads from the network instead.
 """
 
 import builtins
@@ -16,7 +16,6 @@ from typing import Any
 
 import pandas as pd
 import pytest
-import safetensors.torch
 
 NEEDS_ROOM = ("make", "write", "mkdir")
 """Operations that a full disk refuses."""
@@ -87,7 +86,6 @@ class Faults:
             opened = self._opened(io.open)
             patch.setattr(io, "open", opened)
             patch.setattr(builtins, "open", opened)
-            patch.setattr(safetensors.torch, "save_file", self._library(safetensors.torch.save_file, place=1))
             for method in ("to_parquet", "to_csv"):
                 patch.setattr(pd.DataFrame, method, self._library(getattr(pd.DataFrame, method), place=1))
             yield self

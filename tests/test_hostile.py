@@ -20,7 +20,7 @@ from glossae.lm import Site, load
 from glossae.plan import model_facts
 from glossae.recipe import load_recipe
 from glossae.run.folder import read_column, write_table
-from glossae.sae import Sae, SaeConfig
+from glossae.sae import Sae, SaeConfig, to_sae_lens
 from tiny_gguf import write_gguf
 
 SITE = Site("resid", 1)
@@ -77,10 +77,11 @@ def test_a_table_that_does_not_fit_in_memory_is_not_read(tmp_path, monkeypatch):
         read_column(tmp_path / "x.parquet", "a", b="x")
 
 
-def test_weights_that_do_not_fit_in_memory_are_not_loaded(good, tiny_model, monkeypatch):
+def test_weights_that_do_not_fit_in_memory_are_not_loaded(good, tiny_model, tmp_path, monkeypatch):
+    to_sae_lens(Sae.load(good / "sae"), tmp_path / "lens")
     monkeypatch.setattr("glossae.memory.free_memory", lambda: 1000.0)
     for read in (
-        lambda: Sae.load(good / "sae"),
+        lambda: Sae.load(tmp_path / "lens"),
         lambda: Knob.load(good / "knob.safetensors"),
         lambda: load(str(tiny_model)),
     ):

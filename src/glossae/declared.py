@@ -89,13 +89,17 @@ def _unfit(path: Path, why: str) -> GlossaeError:
 
 
 def check_loadable(path: Path) -> None:
-    """Check that the few tensors of a safetensors file fit in memory, as the file has them and as float32.
+    """Check that copies in float32 of the few tensors of a safetensors file fit in memory; the file itself is mapped.
 
     Raises:
         GlossaeError: as `safetensors_header`, or they do not fit.
     """
-    values = sum(tensor.values for tensor in safetensors_header(path, _SMALL_HEADER).values())
-    check_free(path.stat().st_size + 4 * values, str(path))
+    check_free(4 * sum(tensor.values for tensor in few_tensors(path).values()), str(path))
+
+
+def few_tensors(path: Path) -> dict[str, Declared]:
+    """As `safetensors_header`, of a file that holds as few tensors as an autoencoder or a knob."""
+    return safetensors_header(path, _SMALL_HEADER)
 
 
 def check_archive(path: Path) -> None:

@@ -16,7 +16,6 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from glossae.errors import GlossaeError, expect
-from glossae.memory import out_of_memory
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -72,6 +71,15 @@ def shared_name(name: str) -> str:
     return PurePath(name).name or name if own else name
 
 
+ALIGNED = 64
+"""Bytes, of which the address of every tensor that torch allocates on a CPU is a multiple."""
+# bytes of a tensor that are written or hashed at once
+_BLOCK = 2**26
+# the names of types in safetensors files
+_DTYPES = {
+    "float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16", "int64": "I64", "int32": "I32",
+    "int16": "I16", "int8": "I8", "uint8": "U8", "bool": "BOOL",
+}  # fmt: skip
 MOST_TEXT = 2**26
 """Bytes of the largest text file that is read whole: configurations and results are far smaller."""
 
@@ -371,32 +379,50 @@ def save_tensors(
 ) -> None:
     """Write tensors to a path inside `replacing`; as `write_tensors` otherwise.
 
+    Tensors are written from where they lie, block by block. The first begins at a multiple of `ALIGNED` bytes: a
+    mapped tensor then lies as one that torch allocates, and products with it have the same bits.
+
     Raises:
         OSError: the file cannot be written.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
+    # the larger types first, so that every value lies at a multiple of its size
+    order = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))
+    said: dict[str, Any] = {} if header is None else {"__metadata__": dict(header)}
+    end = 0
+    for name in order:
+        tensor, begin = tensors[name], end
+        end += tensor.numel() * tensor.element_size()
+        dtype = _DTYPES[str(tensor.dtype).removeprefix("torch.")]
+        said[name] = {"dtype": dtype, "shape": list(tensor.shape), "data_offsets": [begin, end]}
+    text = json.dumps(said, ensure_ascii=False, separators=(",", ":")).encode()
+    # blanks are part of the format
+    text += b" " * (-(8 + len(text)) % ALIGNED)
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for name in order:
+            for block in tensor_bytes(tensors[name]):
+                file.write(block)
 
-    # copies: safetensors refuses shared and transposed tensors, and of a view it would write the whole tensor
-    plain = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
-    try:
-        save_file(plain, path, metadata=None if header is None else dict(header))
-    except SafetensorError as error:
-        if out_of_memory(error):
-            raise
-        raise OSError(str(error)) from error
+
+def tensor_bytes(tensor: "Tensor") -> "Iterator[memoryview]":
+    """Yield a tensor's bytes in blocks, in the order of its values; only blocks that lie elsewhere are copied."""
+    import torch
+
+    own = tensor.detach() if tensor.ndim else tensor.detach().reshape(1)
+    rows = max(1, _BLOCK // max(1, own[:1].numel() * own.element_size()))
+    for block in own.split(rows):
+        # as bytes: numpy has no bfloat16
+        yield block.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
 
 
 def tensors_sha256(text: str, tensors: Mapping[str, "Tensor"]) -> str:
     """The SHA-256 of a text and of tensors with their names, types and shapes, in hex; their order does not matter."""
-    import torch
-
     digest = hashlib.sha256(text.encode())
     for name in sorted(tensors):
-        tensor = tensors[name].detach().cpu().contiguous()
+        tensor = tensors[name]
         digest.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        # as bytes: numpy has no bfloat16
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+        for block in tensor_bytes(tensor):
+            digest.update(block)
     return digest.hexdigest()
 
 

@@ -18,7 +18,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -49,7 +49,8 @@ class _World:
     """The processes of this run.
 
     `joint`: in joint work; `called`: pieces of it so far; `agreed`, `met`: comparisons so far; `waiting`: the group
-    that waits for work of its ranks; `lost`: why ranks no longer work together; `told`: of what went wrong.
+    that waits for work of its ranks; `lost`: why ranks no longer work together; `told`: of what went wrong; `ending`:
+    what this rank does at the end of joint work.
     """
 
     rank: int
@@ -63,6 +64,7 @@ class _World:
     waiting: Any = None
     lost: str | None = None
     told: bool = False
+    ending: list[Callable[[], object]] = field(default_factory=list)
 
 
 _world: _World | None = None
@@ -211,6 +213,7 @@ def _fail(own: _World, said: str) -> None:
     with suppress(RuntimeError, ValueError, AssertionError):
         distributed.destroy_process_group()
     # connections close with the last reference to the group, and some are in cycles
+    own.waiting = None
     gc.collect()
     if own.rank:
         own.told = _wait(own, "over", LAST_WORDS)
@@ -314,6 +317,14 @@ def together() -> Iterator[None]:
     finally:
         if _world is not None:
             _world.joint = False
+            while _world.ending:
+                _world.ending.pop()()
+
+
+def at_the_end(work: Callable[[], object]) -> None:
+    """Do this at this rank when joint work ends, also where it fails."""
+    assert _world is not None
+    _world.ending.append(work)
 
 
 @contextmanager
@@ -347,13 +358,13 @@ def each(what: str, items: Sequence[Item], work: Callable[[Item], Json]) -> list
     numbers = list(mine(range(len(items))))
     with alone():
         own = [work(items[number]) for number in numbers]
-    _await()
+    wait()
     found = exchange(own, what)
     return [found[number % count()][number // count()] for number in range(len(items))]
 
 
-def _await() -> None:
-    """Wait for all ranks to come here, however long their own work takes.
+def wait() -> None:
+    """Wait for all ranks to come here, however long their own work takes; `meet` before it.
 
     Raises:
         GlossaeError: a rank has failed, or was lost.
@@ -548,27 +559,6 @@ def gather_lists(tensor: "Tensor", what: str = "a list") -> "list[Tensor]":
     padded = tensor.new_zeros(max(lengths))
     padded[: len(tensor)] = tensor
     return [each[:length] for each, length in zip(gather(padded), lengths, strict=True)]
-
-
-def collect(own: "Tensor", into: "Tensor", most: int = 2**22) -> None:
-    """Copy every rank's rows into every rank's `into`, one after the other, in blocks of at most `most` values."""
-    from torch import distributed
-
-    lengths = meet("rows", len(own))
-    block = max(1, most // max(1, own[0].numel()))
-    place = 0
-    for source, length in enumerate(lengths):
-        for first in range(0, length, block):
-            last = min(first + block, length)
-            part = (
-                own[first:last].contiguous()
-                if rank() == source
-                else own.new_empty(last - first, *own.shape[1:])
-            )
-            with reaching():
-                distributed.broadcast(part, source)
-            into[place + first : place + last] = part
-        place += length
 
 
 def exchange(value: Any, what: str = "values") -> list[Any]:

@@ -22,7 +22,18 @@ from glossae.plan.quantities import time_text
 from glossae.recipe import Evidence, Grid, Probe, Steering, Tasks, load_recipe
 from glossae.sae import Sae, SaeConfig, TrainSettings, step_cost
 from glossae.sae.training import Group
-from glossae.stages import controls, effects, evidence, grid, probe, sae, stability, steering, tasks
+from glossae.stages import (
+    baselines,
+    controls,
+    effects,
+    evidence,
+    grid,
+    probe,
+    sae,
+    stability,
+    steering,
+    tasks,
+)
 from glossae.stages.shared import sae_jobs
 from glossae.toy import toy_corpus, toy_model
 from glossae.units import Neurons
@@ -81,7 +92,7 @@ def test_numbers_taken_from_the_code_are_still_there():
     from glossae.lm import loss
     from glossae.paper import probes as as_coded
     from glossae.probing import layers, path
-    from glossae.sae import quality, sparse, trainer
+    from glossae.sae import placing, quality, sparse, trainer
 
     assert sizes()["toy"]["pairs"] == len(toy_corpus(["da"]).sentences)
     assert layers.HELD_OUT == probe.HELD_OUT
@@ -89,6 +100,7 @@ def test_numbers_taken_from_the_code_are_still_there():
     assert path.MAX_PRECONDITIONED_WIDTH == probe.MAX_EIGH_WIDTH
     assert loss.MAX_LOGITS == quantities.MAX_LOGITS
     assert sparse.PRE_ACTIVATIONS == quantities.PRE_ACTIVATIONS
+    assert placing.SHARE == quantities.PLACED
     assert trainer.DENSE_ABOVE == quantities.LIVE
     assert matching.CANDIDATES == stability.CANDIDATES
     own = (result.ATTRIBUTED_SENTENCES, result.RANDOM_TOKENS, identification.SENTENCES)
@@ -240,6 +252,30 @@ def test_costs_add_up_and_the_larger_memory_counts():
     assert work.memory(dataclasses.replace(machine, gpu=False)) == 2 * 3 + 9 + 5 + quantities.BASE
 
 
+def test_an_sae_of_more_than_half_of_a_gpu_is_counted_on_the_cpu():
+    card = Machine(
+        "m", model_rate=1, float_rate=1, half_rate=1, bandwidth=1, memory=100, model_bytes=2, gpu=True
+    )
+    phases = Work(held=50) + Work(held=80, sae=40, movable=70, fetched=quantities.FETCHING).beside(
+        Work(held=9)
+    )
+    for size, memory, seconds in ((40, 89, 0), (50, 89, 0), (51, 50, 1)):
+        work = dataclasses.replace(phases, sae=size)
+        assert (work.memory(card), work.time(card)) == (memory, seconds)
+        # and there it is the machine's anyway
+        on_cpu = dataclasses.replace(card, gpu=False)
+        assert (work.memory(on_cpu), work.time(on_cpu)) == (89 + quantities.BASE, 0)
+
+
+def test_ranks_keep_a_whole_sae_on_disk_meanwhile(counting):
+    weights, three = 2 * counting.d_in * counting.latents, counting.recipe.baselines.untrained
+    two = dataclasses.replace(counting, ranks=2)
+    trained = 1 + len(sae.baseline_jobs(counting.recipe))
+    assert (sae.cost(counting).shared, sae.cost(two).shared) == (0, 4 * weights * trained)
+    assert baselines.cost(two).shared == 4 * weights * three
+    assert three
+
+
 def test_the_papers_autoencoder_weighs_what_it_weighs():
     recipe = load_recipe("paper")
     amounts = {code: Amount(100, 2000) for code in ("da", "en")}
@@ -318,7 +354,7 @@ def test_the_tables_of_the_docs_are_those_of_the_arithmetic():
         times = [time_text(work.time(gpu)) for gpu in listed_gpus("auto")]
         assert f"| {expansion} | {' | '.join(times)} |" in page
         if expansion > 8:
-            # the whole SAE is held once, and not with the training
+            # a rank's share in training, which is more than what measures the whole SAE
             count, words = {32: (2, "two"), 256: (8, "eight")}[expansion]
             needed = sae.cost(dataclasses.replace(counts, ranks=count)).memory(listed_gpus("auto")[0])
             assert f"{needed / 1e9:.0f} GB for each of {words}" in " ".join(page.split())

@@ -95,7 +95,7 @@ def test_an_error_in_a_stage_leaves_nothing_half_written(world, finished, tmp_pa
         raise RuntimeError("the machine is on fire")
 
     with monkeypatch.context() as patch:
-        patch.setattr("safetensors.torch.save_file", fail)
+        patch.setattr("glossae.files.save_tensors", fail)
         assert world.run(out) == 70
     assert left_over(out) == []
     assert not (out / "sae" / "sae.safetensors").exists()

@@ -1,13 +1,15 @@
 """What one rank of test_sae_ranks.py does: trains SAEs with others, and writes what comes of it; or goes wrong."""
 
+import errno
 import os
 import shutil
 import signal
 import time
 import unittest.mock
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 
 from jaxtyping import install_import_hook
 
@@ -24,8 +26,8 @@ import torch.distributed.tensor
 
 from glossae import cli, ranks
 from glossae.errors import GlossaeError
-from glossae.files import write_tensors
-from glossae.sae import Checkpoints, Mixer, SaeConfig, TrainSettings, train_group, trainer
+from glossae.files import tensors_sha256, write_json, write_tensors
+from glossae.sae import Checkpoints, Mixer, SaeConfig, TrainSettings, train_group, trainer, untrained, whole
 
 D, LATENTS, CHUNKS, CHUNK = 16, 64, 16, 80
 SETTINGS = {"steps": 20, "tokens": CHUNKS * CHUNK, "encoder_dtype": "float32", "lr": 0.003}
@@ -142,6 +144,32 @@ def train_all(folder, resume_from):
     return 0
 
 
+WIDE = SaeConfig(d_in=256, latents=2**15, k=8)
+"""64 MiB of weights."""
+
+
+def private_bytes():
+    """What this process holds by itself; pages of mapped files are not among it."""
+    rows = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(1024 * int(row.split()[1]) for row in rows if row.startswith("RssAnon"))
+
+
+def hold_whole(folder):
+    """An SAE before training as one rank of several: its hash, and what this rank holds with it."""
+    limit, x = timedelta(seconds=60), torch.randn(64, WIDE.d_in, generator=torch.Generator().manual_seed(0))
+    files = folder / "files"
+    with ranks.joined(limit=limit, reach=limit):
+        with ranks.together():
+            before = private_bytes()
+            sae = untrained(WIDE, x, seed=3, folder=files)
+            said = {"sha256": tensors_sha256("", sae.tensors()), "held": private_bytes() - before}
+            if ranks.rank() == 0:
+                said["files"] = [path.name for path in files.iterdir()]
+        write_json(folder / f"{ranks.world()[0]}.json", said)
+    ranks.leave()
+    return 0
+
+
 def go_wrong(fault, seconds):
     """The command line around a run in which a rank goes wrong, with another time limit."""
     limit = timedelta(seconds=seconds)
@@ -166,10 +194,16 @@ def faulty(fault, _):
 
 
 def together(fault):
-    """Joint work in which rank 1 goes wrong after the first sum."""
+    """Joint work in which rank 1 goes wrong after the first sum; or the folder of a whole SAE is a file."""
     ranks.sum_(torch.ones(3))
     if fault == f"ended-{ranks.rank()}":
         os.kill(os.getpid(), signal.SIGTERM)
+    if fault in ("nowhere", "full"):
+        error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        full = unittest.mock.patch.object(whole, "_write", side_effect=error)
+        with full if fault == "full" and ranks.rank() == 1 else nullcontext():
+            start = SaeConfig(d_in=4, latents=8, k=1), torch.ones(3, 4)
+            untrained(*start, seed=0, folder=Path(__file__) if fault == "nowhere" else None)
     if ranks.rank() == 1:
         if fault == "refuses":
             raise GlossaeError("corpora.train: rank 1 finds no text")

@@ -222,5 +222,5 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path, monkeypatch):
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("safetensors.torch.save_file", full)
+    monkeypatch.setattr("glossae.sae.formats.writing.save_tensors", full)
     assert "cannot be written" in refused(tmp_path / "out", to_sae_lens)

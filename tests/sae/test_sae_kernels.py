@@ -99,15 +99,17 @@ def test_above_takes_what_lies_above_each_latents_edge(pre):
 # ---- autograd through the codes
 
 
-@pytest.fixture(params=["sparse", "gathered", "gathered in slabs", "encoded in slabs"])
+@pytest.fixture(params=["sparse", "gathered", "gathered in slabs", "encoded in slabs", "encoded in blocks"])
 def branch(request, monkeypatch):
-    """With a sparse product and without one, and cut into slabs of two tokens."""
+    """With a sparse product and without one, cut into slabs of two tokens, and into blocks of some latents."""
     if request.param.startswith("gathered"):
         monkeypatch.setattr(sparse, "_has_sparse_products", lambda _: False)
     if request.param == "gathered in slabs":
         monkeypatch.setattr(sparse, "GATHERED_VALUES", 2 * K * D)
-    if request.param == "encoded in slabs":
+    if request.param.startswith("encoded"):
         monkeypatch.setattr(sparse, "PRE_ACTIVATIONS", 2 * LATENTS)
+    if request.param == "encoded in slabs":
+        monkeypatch.setattr(sparse, "ENOUGH_TOKENS", 2)
 
 
 DISTINCT = torch.stack(

@@ -6,11 +6,14 @@ from fnmatch import fnmatchcase
 import pytest
 import rank_worker
 import torch
-from rank_worker import FOUR, KINDS, RESUMED
+from rank_worker import FOUR, KINDS, RESUMED, WIDE
 from safetensors.torch import load_file
 
 from glossae import ranks
 from glossae.errors import GlossaeError
+from glossae.files import TEMPORARY, read_json, tensors_sha256
+from glossae.sae import untrained
+from glossae.sae.trainer import DRAWN_ROWS
 from processes import free_port, ranks_of
 
 DONE = (0, "", "")
@@ -87,6 +90,22 @@ def test_checkpoints_of_ranks_are_safetensors_files_and_json(worlds):
     assert [tuple(part.shape) for part in parts] == [(16, 16)] * 4
 
 
+@pytest.mark.parametrize("count", [2, 4])
+def test_no_rank_holds_more_of_the_whole_sae_than_its_share(tmp_path, count):
+    assert ranks_of(count, rank_worker.hold_whole, tmp_path) == [DONE] * count
+    found = [read_json(tmp_path / f"{rank}.json") for rank in range(count)]
+    x = torch.randn(64, WIDE.d_in, generator=torch.Generator().manual_seed(0))
+    alone = untrained(WIDE, x, seed=3)
+    assert {each["sha256"] for each in found} == {tensors_sha256("", alone.tensors())}
+    weights, drawn = 8 * WIDE.d_in * WIDE.latents, 4 * DRAWN_ROWS * WIDE.d_in
+    # blocks of the draws, their rows at length 1, and what libraries take at the first call
+    assert max(each["held"] for each in found) < weights / count + 3 * drawn + 12 * 2**20
+    # the files were there, and are deleted
+    (name,) = found[0]["files"]
+    assert name.startswith(TEMPORARY)
+    assert [*(tmp_path / "files").iterdir()] == []
+
+
 # ---- what goes wrong
 
 
@@ -111,6 +130,12 @@ def test_checkpoints_of_ranks_are_safetensors_files_and_json(worlds):
             "rank 1: is at another piece of work (1: counts of 7 tokens) than rank 0 (1: losses of 3 sentences); *",
         ),
         ("caught", 60, "corpora.train: rank 1 finds no text"),
+        ("nowhere", 60, "*/rank_worker.py: cannot be written to (Not a directory)"),
+        (
+            "full",
+            60,
+            "*/.glossae-tmp-sae-*: rank 1 cannot write its latents there (No space left on device)",
+        ),
         ("before", 60, "layer: rank 0 goes wrong outside of joint work"),
         ("ended-1", 60, "rank 1: interrupted; the same command carries on where it stopped"),
     ],

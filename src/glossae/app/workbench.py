@@ -28,7 +28,7 @@ from glossae.lm import (
 from glossae.results import UnitRow, read_dashboard
 from glossae.run.folder import SAE, open_run
 from glossae.run.knobs import knob_of_run, model_of_run
-from glossae.sae import read_sae
+from glossae.sae import placed, read_sae
 from glossae.units import Directions, Kind, Latents, Neurons, Units, readable_tokens
 
 Side = Literal["raw", "turned"]
@@ -121,7 +121,7 @@ class Workbench:
         self.longest = min(MAX_TOKENS, self.lm.max_positions)
         # with their negations, as the tests number them
         self._neurons = Neurons(self.site, self.lm.width(self.site), signed=True, model=self.lm.name)
-        latents, selected = Latents(sae.to(self.lm.device)), {row.unit: row for row in features.units}
+        latents, selected = Latents(placed(sae, self.lm.device)), {row.unit: row for row in features.units}
         offered = [
             self._latent(latents, row)
             for row in (selected | {row.unit: row for row in features.nearest}).values()

@@ -167,8 +167,11 @@ def _stable(each: Ranked, others: Sequence[Ranked]) -> float | None:
     shares = []
     for other in others:
         if other.group == each.group and other.seed != each.seed and isinstance(other.units, Latents):
-            theirs = torch.nn.functional.normalize(other.units.sae.W_dec.detach().float(), dim=1)
-            shares.append(float(((rows @ theirs.T).amax(1) >= SAME).double().mean()))
+            best = [
+                (rows.to(part.device) @ torch.nn.functional.normalize(part.float(), dim=1).T).amax(1)
+                for part in other.units.rows()
+            ]
+            shares.append(float((torch.stack(best).amax(0) >= SAME).double().mean()))
     return float(np.mean(shares)) if shares else None
 
 

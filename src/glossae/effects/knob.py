@@ -25,7 +25,7 @@ from glossae.errors import GlossaeError, one_line
 from glossae.files import fingerprint, path_given, shared_name, write_tensors, write_text
 from glossae.hub import Repository, push
 from glossae.lm import LanguageModel, NormRange, Site, check_positions, wrap_model
-from glossae.sae import CARD, MARK, Sae, SaeConfig, check_card
+from glossae.sae import CARD, MARK, Sae, SaeConfig, check_card, placed
 from glossae.units import Directions, Units
 
 FORMAT = 1
@@ -208,7 +208,7 @@ class Knob:
         amount = self.dose if dose is None else _number(dose)
         self._check_dose(amount, lm.model.dtype)
         if isinstance(self.family.units, Sae):
-            self.family.units.to(lm.device)
+            placed(self.family.units, lm.device)
         with apply_edit(lm, self.site, self.family.all_units, self.family.edit(amount)):
             yield
 

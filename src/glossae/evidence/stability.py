@@ -221,7 +221,7 @@ class LatentMatcher:
                 raise GlossaeError(f"stability: there is no latent {unit}; there are 0 to {len(one) - 1}")
         self.one, self.other, self.tokens = one, other, 0
         self._rows, self._others = _decoder(one), _decoder(other)
-        device = self._rows.device
+        device = self._device = self._rows.device
         self._selected = torch.tensor(list(selected), dtype=torch.int64, device=device)
         self._candidates, self._cosine = nearest(self._rows, self._others, min(candidates, len(other)))
         # sum, sum of squares, and the number of tokens on which each fires
@@ -235,7 +235,9 @@ class LatentMatcher:
     def add(self, x: Float[Tensor, "tokens d_in"]) -> None:
         """Count a batch of the site."""
         self.tokens += len(x)
-        codes = [units.fired(x) for units in (self.one, self.other)]
+        codes = [
+            Fired(*(part.to(self._device) for part in units.fired(x))) for units in (self.one, self.other)
+        ]
         a, b = (code._replace(value=code.value.double()) for code in codes)
         for moments, code in zip(self._moments, (a, b), strict=True):
             each = (code.value, code.value.square(), torch.ones_like(code.value))

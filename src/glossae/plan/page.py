@@ -177,7 +177,9 @@ def _machine_facts(works: dict[str, Work], machine: Machine) -> dict[str, Any]:
 
 def _disk_bytes(works: dict[str, Work], here: Machine) -> float:
     """The bytes of the run's folder, and of what its largest stage keeps in it meanwhile."""
-    meanwhile = max(here.model_bytes * work.scratch + work.checkpoints for work in works.values())
+    meanwhile = max(
+        here.model_bytes * work.scratch + work.shared + work.checkpoints for work in works.values()
+    )
     return sum(work.written for work in works.values()) + meanwhile
 
 
@@ -244,7 +246,7 @@ def _stages(works: list[tuple[str, Work | None, str]], machine: Machine) -> Iter
             costs += [f"{work.flops:.1e} FLOPs"] if work.flops else []
             costs += [f"{bytes_text(work.moved)} moved"] if work.moved > 1e9 else []
             meanwhile = (
-                (work.scratch * machine.model_bytes, "on disk"),
+                (work.scratch * machine.model_bytes + work.shared, "on disk"),
                 (work.checkpoints, "of checkpoints"),
             )
             costs += [f"{bytes_text(size)} {what} meanwhile" for size, what in meanwhile if size > 1e6]

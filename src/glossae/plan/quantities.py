@@ -9,7 +9,7 @@ import math
 import sys
 import textwrap
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from glossae.errors import GlossaeError
 from glossae.plan.facts import Amounts, Shape
@@ -34,9 +34,12 @@ class Work:
         seconds: time that is the same on every machine.
         weights: of language models held at once.
         held: other bytes held on the device.
+        sae: bytes of the largest SAE; one that takes more than half of a GPU's memory lies on the CPU.
+        movable, fetched: bytes of those held that are not held then, and bytes that come from the CPU.
         tables: bytes held in the machine's own memory, whatever the device.
         written: bytes on disk.
         scratch: values in the model's precision on disk while the stage runs.
+        shared: other bytes on disk while the stage runs: what ranks give each other.
         checkpoints: bytes of checkpoints on disk while the stage runs.
     """
 
@@ -49,13 +52,18 @@ class Work:
     seconds: float = 0
     weights: float = 0
     held: float = 0
+    sae: float = 0
+    movable: float = 0
+    fetched: float = 0
     tables: float = 0
     written: float = 0
     scratch: float = 0
+    shared: float = 0
     checkpoints: float = 0
 
     def __add__(self, other: "Work") -> "Work":
         """The cost of one after the other: times add up, and of held bytes the larger counts."""
+        held = max(self.held, other.held)
         return Work(
             self.model_flops + other.model_flops,
             self.float_flops + other.float_flops,
@@ -65,12 +73,21 @@ class Work:
             self.operations + other.operations,
             self.seconds + other.seconds,
             max(self.weights, other.weights),
-            max(self.held, other.held),
+            held,
+            max(self.sae, other.sae),
+            held - max(self.held - self.movable, other.held - other.movable),
+            self.fetched + other.fetched,
             max(self.tables, other.tables),
             self.written + other.written,
             max(self.scratch, other.scratch),
+            max(self.shared, other.shared),
             max(self.checkpoints, other.checkpoints),
         )
+
+    def beside(self, other: "Work") -> "Work":
+        """The cost of both at once: held bytes add up, too."""
+        held, movable = self.held + other.held, self.movable + other.movable
+        return replace(self + other, held=held, movable=movable)
 
     @property
     def flops(self) -> float:
@@ -84,13 +101,18 @@ class Work:
             + self.float_flops / machine.float_rate
             + self.half_flops / machine.half_rate
             + (self.moved - (self.spared if machine.gpu else 0)) / machine.bandwidth
+            + (self.fetched / FETCHING if self._away(machine) else 0)
             + self.operations * LAUNCH
             + self.seconds
         )
 
     def memory(self, machine: Machine) -> float:
-        """Bytes on a machine's device."""
-        return self.weights * machine.model_bytes + self.held + (0 if machine.gpu else BASE + self.tables)
+        """Bytes on a machine's device; on a CPU with the pages of files that are mapped."""
+        held = self.held - (self.movable if self._away(machine) else 0)
+        return self.weights * machine.model_bytes + held + (0 if machine.gpu else BASE + self.tables)
+
+    def _away(self, machine: Machine) -> bool:
+        return machine.gpu and self.sae > PLACED * machine.memory
 
 
 # operations of a block in a forward pass: each takes at least LAUNCH
@@ -99,6 +121,8 @@ BLOCK_OPERATIONS = 40
 SELECTING = 48
 # logits (lm.loss) and pre-activations (sae.sparse) held at once
 MAX_LOGITS = PRE_ACTIVATIONS = 2**26
+# the share of a GPU's memory that an SAE may take on it (sae.placing), and bytes a second that come from the CPU
+PLACED, FETCHING = 0.5, 1e10
 # cost of an entry of a sparse code in an encoding, bytes per value of the site's width
 ENTRY = 12
 # the assumed share of a ReLU SAE's latents that is live at a token: above it glossae.sae uses dense products
@@ -259,7 +283,16 @@ class Quantities:
             moved=tokens * (SELECTING * m * count + ENTRY * d * sum(live)),
             # both matrices, and a slab of pre-activations with what selects from it
             held=8 * d * m * count + 8 * min(batch * m, PRE_ACTIVATIONS),
+            sae=8 * d * m,
+            # but a block of the encoder, or rows of the decoder
+            movable=max(0, 8 * d * m * count - 4 * PRE_ACTIVATIONS),
+            # the encoder's matrix for every batch, and of the decoder's the rows of each token
+            fetched=4 * d * (m * count * math.ceil(tokens / max(1.0, batch)) + tokens * sum(live)),
         )
+
+    def joined(self, weights: float) -> Work:
+        """What ranks write for each other, so that all have SAEs of so many weights in all."""
+        return Work(shared=4 * weights if self.ranks > 1 else 0)
 
 
 def check_positions(key: str, tokens: int, model: str, positions: int) -> None:

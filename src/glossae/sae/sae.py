@@ -2,7 +2,7 @@
 
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
@@ -15,7 +15,7 @@ from glossae import meter
 from glossae.errors import GlossaeError
 from glossae.files import path_given
 from glossae.results import Fidelity
-from glossae.sae.sparse import SparseDecode, TopKEncode, slabs
+from glossae.sae.sparse import SparseDecode, TopKEncode, blocks, elsewhere, rows_on
 
 ACTIVATIONS: tuple[str, ...] = get_args(Literal["topk", "batchtopk", "relu", "jumprelu"])
 
@@ -120,7 +120,8 @@ class Sae(nn.Module):
     `phi` is the config's activation; without a pre-encoder bias the encoder reads x itself. `W_enc` and
     `W_dec` are both latent-major, `(latents, d_in)`: latent i reads along row i of `W_enc` and writes row i of
     `W_dec`; tied, they are one parameter. `threshold` is `(latents,)` for jumprelu, `()` for batchtopk, and
-    None otherwise. `quality` is the measured fidelity (None: not measured), `trained_on` describes the
+    None otherwise. Inputs may lie on another device, to which rows are then copied as they are needed: see
+    `glossae.sae.placed`. `quality` is the measured fidelity (None: not measured), `trained_on` describes the
     training text (empty: unknown). `levels` are the ends of its nested dictionaries among its own rows.
     """
 
@@ -140,19 +141,41 @@ class Sae(nn.Module):
         of_threshold = {"jumprelu": (config.latents,), "batchtopk": ()}.get(config.activation)
         self.register_buffer("threshold", None if of_threshold is None else torch.zeros(of_threshold))
 
+    @classmethod
+    def of(cls, config: SaeConfig, tensors: Mapping[str, Tensor]) -> "Sae":
+        """The SAE that holds these tensors, without copies; of a tied one without `W_dec`."""
+        with torch.device("meta"):
+            sae = cls(config)
+        sae.load_state_dict({"W_dec": tensors["W_enc"], **tensors} if config.tied else tensors, assign=True)
+        if config.tied:
+            # of one tensor, `load_state_dict` makes two parameters
+            sae.W_dec = sae.W_enc
+        return sae.requires_grad_(False)
+
     def centred(self, x: Float[Tensor, "*tokens d_in"]) -> Float[Tensor, "*tokens d_in"]:
         """The encoder's input for x: x less the pre-encoder bias, if there is one."""
         # a double, or a model's half, is read in the weights' own precision
         x = x.to(self.b_dec.dtype)
-        return x - self.b_dec if self.config.pre_encoder_bias else x
+        return x - self.b_dec.to(x.device) if self.config.pre_encoder_bias else x
 
     def pre_activations(
         self, x: Float[Tensor, "*tokens d_in"], latents: Int[Tensor, " some"] | None = None
     ) -> Float[Tensor, "*tokens _"]:
         """The values of all latents (or of `latents`) before selection."""
+        if latents is None and elsewhere(self.W_enc, x):
+            return self._block_by_block(x)
         some = slice(None) if latents is None else latents
-        meter.count(sae_flops=2.0 * x.numel() * len(self.b_enc[some]))
-        return nn.functional.linear(self.centred(x), self.W_enc[some], self.b_enc[some])
+        weight, bias = (rows_on(each, some, x.device) for each in (self.W_enc, self.b_enc))
+        meter.count(sae_flops=2.0 * x.numel() * len(bias))
+        return nn.functional.linear(self.centred(x), weight, bias)
+
+    def _block_by_block(self, x: Float[Tensor, "*tokens d_in"]) -> Float[Tensor, "*tokens latents"]:
+        """The values of all latents, to whose device the weights come in blocks."""
+        flat = self.centred(x).reshape(-1, self.config.d_in)
+        meter.count(sae_flops=2.0 * flat.numel() * len(self.W_enc))
+        parts = blocks(flat, self.W_enc, self.b_enc)
+        found = torch.cat([torch.cat([pre for _, pre in of_latents], dim=1) for _, of_latents in parts])
+        return found.reshape(*x.shape[:-1], len(self.W_enc))
 
     def encode(self, x: Float[Tensor, "*tokens d_in"]) -> Codes:
         """Select latents, for inputs of any leading shape."""
@@ -171,18 +194,30 @@ class Sae(nn.Module):
     ) -> tuple[Float[Tensor, "tokens width"], Int[Tensor, "tokens width"]]:
         """The latents above zero and their threshold, with as many columns as the token with the most latents."""
         parts = []
-        for rows in slabs(len(x), self.config.latents):
-            pre = nn.functional.linear(x[rows], self.W_enc, self.b_enc)
-            above = pre > 0 if self.threshold is None else pre > self.threshold.clamp_min(0)
-            width = max(1, int(above.sum(1).max()))
-            # the largest among those above; padded with latent 0 at the value 0
-            values, indices = torch.where(above, pre, 0).topk(width, dim=1, sorted=False)
+        for _, of_latents in blocks(x, self.W_enc, self.b_enc):
+            found = [self._passing(latents, pre) for latents, pre in of_latents]
+            values, indices = found[0]
+            if len(found) > 1:
+                values, place = _positive(torch.cat([own for own, _ in found], dim=1))
+                indices = torch.cat([own for _, own in found], dim=1).gather(1, place)
+            # padded with latent 0 at the value 0
             parts.append((values, torch.where(values > 0, indices, 0)))
         if not parts:
             return x.new_zeros(0, 1), torch.zeros(0, 1, dtype=torch.int64, device=x.device)
         width = max(values.shape[1] for values, _ in parts)
         padded = [[nn.functional.pad(t, (0, width - t.shape[1])) for t in part] for part in parts]
         return torch.cat([values for values, _ in padded]), torch.cat([indices for _, indices in padded])
+
+    def _passing(
+        self, latents: slice, pre: Float[Tensor, "tokens block"]
+    ) -> tuple[Float[Tensor, "tokens width"], Int[Tensor, "tokens width"]]:
+        """Of a block of latents, the values above zero and their threshold, padded with the value 0."""
+        edge: float | Tensor = 0.0
+        if self.threshold is not None:
+            own = self.threshold[latents] if self.threshold.ndim else self.threshold
+            edge = own.to(pre.device).clamp_min(0)
+        values, indices = _positive(torch.where(pre > edge, pre, 0))
+        return values, indices + latents.start
 
     def decode(self, codes: Codes) -> Float[Tensor, "*tokens d_in"]:
         """The reconstruction from a code."""
@@ -191,7 +226,7 @@ class Sae(nn.Module):
         decoded: Tensor = SparseDecode.apply(  # type: ignore[no-untyped-call]
             codes.values.reshape(-1, width), codes.indices.reshape(-1, width), self.W_dec
         )
-        return decoded.reshape(*codes.indices.shape[:-1], self.config.d_in) + self.b_dec
+        return decoded.reshape(*codes.indices.shape[:-1], self.config.d_in) + self.b_dec.to(decoded.device)
 
     def forward(self, x: Float[Tensor, "*tokens d_in"]) -> Float[Tensor, "*tokens d_in"]:
         """The reconstruction of x."""
@@ -240,7 +275,8 @@ class Sae(nn.Module):
         """Read an SAE from a folder or file of any supported library, or from a run's folder.
 
         `hub:OWNER/NAME[@REVISION][/FOLDER][/FILE]` fetches it first. Warns with `UnsoundWarning` if its measured
-        fidelity is beyond a bound.
+        fidelity is beyond a bound. On a CPU, float32 tensors of a safetensors file map it, and processes share its
+        pages: the file may be deleted or replaced meanwhile, and must not be written in place.
 
         Raises:
             GlossaeError: the format is unknown, a file is missing or broken, a key is unknown, or tensors do
@@ -325,6 +361,13 @@ class Sae(nn.Module):
         if self.unsound:
             warnings.warn(f"{place}: {' '.join(self.unsound)}", UnsoundWarning, stacklevel=3)
         return self
+
+
+def _positive(
+    values: Float[Tensor, "tokens some"],
+) -> tuple[Float[Tensor, "tokens width"], Int[Tensor, "tokens width"]]:
+    """The values above zero of every row and their places, with as many columns as the row with the most."""
+    return values.topk(max(1, int((values > 0).sum(1).max())), dim=1, sorted=False)
 
 
 def _findings(quality: Quality, latents: int) -> Iterator[str]:

@@ -23,7 +23,11 @@ from glossae import ranks
 
 # pre-activations held at once: 256 MiB of float32
 PRE_ACTIVATIONS = 2**26
-# values gathered at once on devices without a sparse product: 64 MiB of float32
+# for so many tokens, a product takes much longer than reading its weights; for fewer, weights are not read anew
+ENOUGH_TOKENS = 256
+# tokens that are encoded at once, in blocks of latents, where all latents of `ENOUGH_TOKENS` are too many to be held
+WIDE_TOKENS = 2**13
+# values gathered at once on devices without a sparse product, or from another device: 64 MiB of float32
 GATHERED_VALUES = 2**24
 # latents in a stripe of the two-step search for the largest values
 STRIPE = 8
@@ -296,11 +300,61 @@ def _has_kernels(device: str) -> bool:
     return True
 
 
-def slabs(tokens: int, latents: int) -> Iterator[slice]:
-    """Slices of tokens whose dense pre-activations are held at once."""
-    size = max(1, PRE_ACTIVATIONS // latents)
+def blocks(
+    x: Float[Tensor, "tokens d_in"], weight: Float[Tensor, "latents d_in"], bias: Float[Tensor, " latents"]
+) -> Iterator[tuple[slice, Iterator[tuple[slice, Float[Tensor, "some block"]]]]]:
+    """Yield slices of tokens with their pre-activations `x W' + b`, block by block of latents.
+
+    At most `PRE_ACTIVATIONS` are held at once. A block has all latents, unless fewer than `ENOUGH_TOKENS` would be held
+    then, for each of which all weights would be read, or weights come from another device than that of x.
+    """
+    tokens, (latents, d_in) = len(x), weight.shape
+    size, width = max(1, PRE_ACTIVATIONS // max(1, latents)), latents
+    if elsewhere(weight, x):
+        size = min(max(1, tokens), WIDE_TOKENS)
+        width = max(1, PRE_ACTIVATIONS // max(size, d_in))
+    elif size < min(tokens, ENOUGH_TOKENS):
+        size = min(tokens, WIDE_TOKENS)
+        width = max(1, PRE_ACTIVATIONS // size)
+
+    def of(rows: slice) -> Iterator[tuple[slice, Float[Tensor, "some block"]]]:
+        for first in range(0, latents, width):
+            some = slice(first, min(first + width, latents))
+            own, offset = (rows_on(each, some, x.device) for each in (weight, bias))
+            yield some, torch.addmm(offset, x[rows], own.T)
+
     for start in range(0, tokens, size):
-        yield slice(start, min(start + size, tokens))
+        rows = slice(start, min(start + size, tokens))
+        yield rows, of(rows)
+
+
+def elsewhere(weight: Float[Tensor, "latents d_in"], x: Float[Tensor, "*shape"]) -> bool:
+    """Whether weights lie on another device than what is computed with them."""
+    return weight.device != x.device
+
+
+def rows_on(
+    weight: Float[Tensor, "*whole"], some: slice | Int[Tensor, " some"], device: torch.device
+) -> Float[Tensor, "*rows"]:
+    """Some rows of weights, on a device that may not have room for all of them."""
+    own: Tensor = weight[some if isinstance(some, slice) else some.to(weight.device)]
+    return own.to(device)
+
+
+def _slabs(
+    indices: Int[Tensor, "tokens k"], other: Float[Tensor, "tokens _"], weight: Float[Tensor, "latents d_in"]
+) -> Iterator[tuple[Int[Tensor, "some k"], Float[Tensor, "some _"], Float[Tensor, "rows d_in"]]]:
+    """Yield tokens' latents, what else they have, and the weights' rows by which these latents are counted.
+
+    They are all tokens and rows, unless weights come from elsewhere: then some tokens, and the rows that occur there.
+    """
+    if not elsewhere(weight, other):
+        yield indices, other, weight
+        return
+    size = max(1, GATHERED_VALUES // max(1, weight.shape[1] * indices.shape[1]))
+    for own, its in zip(indices.split(size), other.split(size), strict=True):
+        used, place = own.unique(return_inverse=True)
+        yield place, its, rows_on(weight, used, its.device)
 
 
 def sums_by_token(
@@ -335,8 +389,8 @@ class TopKEncode(torch.autograd.Function):
         """Select the latents; the indices have no gradient."""
         values = x.new_empty(len(x), k)
         indices = torch.empty(len(x), k, dtype=torch.int64, device=x.device)
-        for rows in slabs(len(x), len(weight)):
-            values[rows], indices[rows] = torch.addmm(bias, x[rows], weight.T).topk(k, dim=1, sorted=False)
+        for rows, parts in blocks(x, weight, bias):
+            values[rows], indices[rows] = _largest_of(parts, k)
         ctx.save_for_backward(x, weight, indices)
         ctx.mark_non_differentiable(indices)
         return values, indices
@@ -356,6 +410,23 @@ class TopKEncode(torch.autograd.Function):
             for_bias,
             None,
         )
+
+
+def _largest_of(
+    parts: Iterator[tuple[slice, Float[Tensor, "tokens block"]]], k: int
+) -> tuple[Float[Tensor, "tokens k"], Int[Tensor, "tokens k"]]:
+    """The k largest values of every row and their latents, of blocks of latents that together have at least k."""
+    found: list[Tensor] = []
+    for latents, pre in parts:
+        values, indices = pre.topk(min(k, pre.shape[1]), dim=1, sorted=False)
+        indices = indices + latents.start
+        if found:
+            values, indices = (torch.cat(pair, dim=1) for pair in zip(found, (values, indices), strict=True))
+            values, place = values.topk(min(k, values.shape[1]), dim=1, sorted=False)
+            indices = indices.gather(1, place)
+        found = [values, indices]
+    values, indices = found
+    return values, indices
 
 
 class SparseDecode(torch.autograd.Function):
@@ -379,7 +450,11 @@ class SparseDecode(torch.autograd.Function):
         gradient = gradients[0].contiguous()
         wants_values, _, wants_weight = ctx.needs_input_grad
         for_values = None
-        if wants_values:
+        if wants_values and elsewhere(weight, gradient):
+            slabs = _slabs(indices, gradient, weight)
+            dots = [torch.linalg.vecdot(rows[places], its[:, None]) for places, its, rows in slabs]
+            for_values = torch.cat(dots)
+        elif wants_values:
             pattern = _pattern(indices, len(weight))
             for_values = pattern.unsorted(pattern.dots(weight, gradient)).reshape(indices.shape)
         return (
@@ -393,6 +468,13 @@ def _combine_rows(
     indices: Int[Tensor, "tokens k"], values: Float[Tensor, "tokens k"], weight: Float[Tensor, "latents d_in"]
 ) -> Float[Tensor, "tokens d_in"]:
     """`out[t] = sum_j values[t, j] weight[indices[t, j]]`."""
+    parts = [_combined(*slab) for slab in _slabs(indices, values, weight)]
+    return torch.cat(parts) if len(parts) > 1 else parts[0]
+
+
+def _combined(
+    indices: Int[Tensor, "tokens k"], values: Float[Tensor, "tokens k"], weight: Float[Tensor, "rows d_in"]
+) -> Float[Tensor, "tokens d_in"]:
     if kernels_for(weight) is not None:
         tokens, k = indices.shape
         offsets = torch.arange(0, tokens * k + 1, k, device=indices.device)

@@ -4,6 +4,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -22,8 +23,10 @@ from glossae.sae.gradients import (
     smallest,
     sparse_pass,
 )
+from glossae.sae.placing import place_of
 from glossae.sae.sae import Sae, SaeConfig
 from glossae.sae.sparse import Entries, above, batch_top_k, of_all_ranks, top_k
+from glossae.sae.whole import joined
 
 Centre = Literal["mean", "geometric_median", "zero"]
 EncoderDtype = Literal["auto", "float32", "bfloat16"]
@@ -133,6 +136,7 @@ def untrained(
     seed: int,
     centre: Centre = "mean",
     published: bool = False,
+    folder: Path | None = None,
 ) -> Sae:
     """The SAE that `train` starts from, before its first step: the control for what training adds.
 
@@ -148,9 +152,10 @@ def untrained(
         seed: of the random rows.
         centre: the pre-encoder bias.
         published: initialise as the paper's code does, see `TrainSettings.published`.
+        folder: for joint work, where the ranks' files lie: see `joined`.
 
     Raises:
-        GlossaeError: there are no activations, or some are not finite.
+        GlossaeError: there are no activations, or some are not finite; or as `joined`.
     """
     if not len(x):
         raise GlossaeError(
@@ -160,10 +165,11 @@ def untrained(
         raise GlossaeError(
             "sae: the model's activations are not finite; an untrained autoencoder needs finite ones"
         )
-    sae = Sae(config).to(x.device)
-    # whole at every rank
-    with ranks.alone():
-        return _unscaled(sae, _start(sae, config, x, seed, centre, published))
+    # a rank's share has room where its training had
+    where = x.device if ranks.count() > 1 else place_of(config, x.device)
+    share = _share(config, where)
+    scale = _start(share, config, x.to(where), seed, centre, published)
+    return joined(_unscaled(share, scale), config, folder)
 
 
 @torch.no_grad()
@@ -217,32 +223,17 @@ def _drawn(config: SaeConfig, generator: torch.Generator) -> Iterator[tuple[int,
         first = last
 
 
-def _share(config: SaeConfig) -> Sae:
+def _share(config: SaeConfig, device: torch.device) -> Sae:
     """An SAE of the latents that this rank holds, which is a whole one outside of joint work."""
     own = ranks.rows(config.latents)
-    if ranks.count() == 1:
-        return Sae(config)
-    size = own.stop - own.start
-    k = None if config.k is None else min(config.k, size)
-    share = Sae(dataclasses.replace(config, latents=size, k=k, matryoshka=()))
+    with device:
+        if ranks.count() == 1:
+            return Sae(config)
+        size = own.stop - own.start
+        k = None if config.k is None else min(config.k, size)
+        share = Sae(dataclasses.replace(config, latents=size, k=k, matryoshka=()))
     share.levels = tuple(min(max(end - own.start, 0), size) for end in config.matryoshka or (config.latents,))
     return share
-
-
-@torch.no_grad()
-def _joined(share: Sae, config: SaeConfig) -> Sae:
-    """The whole SAE at every rank, block by block of rows."""
-    if ranks.count() == 1:
-        return share
-    whole = Sae(config).to(share.b_dec.device).requires_grad_(False)
-    for name, into in whole.state_dict().items():
-        own = share.state_dict()[name]
-        if name not in ROWS or own.ndim == 0:
-            # moments in bfloat16 are rounded by each rank in its own way
-            into.copy_(ranks.first_(own))
-        elif not (config.tied and name == "W_dec"):
-            ranks.collect(own, into)
-    return whole
 
 
 def _centre_of(x: Float[Tensor, "tokens d_in"], which: Centre) -> Float[Tensor, " d_in"]:
@@ -283,7 +274,7 @@ class Trainer:
 
     def __init__(self, config: SaeConfig, settings: TrainSettings, device: torch.device) -> None:
         self.config, self.settings = config, settings
-        self.sae = _share(config).to(device)
+        self.sae = _share(config, device)
         self.scale, self.mean = 1.0, torch.zeros(config.d_in, device=device)
         if settings.frozen_decoder:
             if config.tied:
@@ -531,7 +522,7 @@ class Trainer:
         return trainer
 
     def finish(self) -> Sae:
-        """The SAE for unscaled inputs; in joint work at rank 0, and this rank's share at others."""
+        """The SAE for unscaled inputs, or in joint work this rank's share of it."""
         if self.since:
             self._write_log()
         if self.log:
@@ -541,6 +532,5 @@ class Trainer:
                     f"sae: the loss diverged: after {self.steps} steps the error is {last[-1]:.3g} times the "
                     f"variance, and was {first:.3g} times it at first; lower sae.lr (it is {self.lr:.2g})"
                 )
-        # rank 0 is about to hold the whole SAE
         self.adam.moments.clear()
-        return _joined(_unscaled(self.sae, self.scale), self.config)
+        return _unscaled(self.sae, self.scale)

@@ -34,6 +34,7 @@ from glossae.sae import shares
 from glossae.sae.sae import Sae, SaeConfig
 from glossae.sae.sparse import Entries, kernels_for, top_k_of_product
 from glossae.sae.trainer import EncoderDtype, Trainer, TrainPoint, TrainSettings
+from glossae.sae.whole import joined
 
 Job = tuple[SaeConfig, TrainSettings]
 """An SAE to be trained."""
@@ -76,6 +77,7 @@ def train_group(
     mixer: "Mixer",
     *,
     checkpoints: "Checkpoints | None" = None,
+    folder: Path | None = None,
     progress: Callable[[float], None] = lambda _: None,
 ) -> list[Trained]:
     """Train SAEs of one width on the same batches in one pass over the stream, each bit for bit as `train` would alone.
@@ -87,11 +89,12 @@ def train_group(
         stream: gives the chunks of activations from a given number on, the same in every call.
         mixer: makes batches of the chunks.
         checkpoints: saves and restores the training; the result is the same bit for bit.
+        folder: for joint work, a folder that all ranks see, in which finished SAEs lie; None for the system's own.
         progress: called with the finished share.
 
     In joint work (`glossae.ranks`), every rank gives the same jobs, stream and mixer. Each holds
     `ceil(latents / ranks)` latents of every SAE in training, and the result is the one-process result apart from
-    rounding. Every rank returns whole SAEs.
+    rounding. Every rank returns whole SAEs, which map files that are deleted when joint work ends.
 
     Raises:
         GlossaeError: there are no activations, some are not finite, memory is exhausted, or the loss diverges;
@@ -109,7 +112,12 @@ def train_group(
             checkpoints.save(group, mixer)
     if group is None:
         raise GlossaeError("corpora.train: there is no text left to train an autoencoder on")
-    return [(trainer.finish(), trainer.log) for trainer in group.trainers]
+    # each finishes before any is written: one that has learnt nothing is refused
+    finished = [trainer.finish() for trainer in group.trainers]
+    return [
+        (joined(share, trainer.config, folder), trainer.log)
+        for share, trainer in zip(finished, group.trainers, strict=True)
+    ]
 
 
 class Group:

@@ -3,7 +3,6 @@
 Units of trained and untrained autoencoders, and of what needs neither, are found by the same test and switched off.
 """
 
-import dataclasses
 import json
 from collections.abc import Iterator, Sequence
 from functools import cache
@@ -19,7 +18,7 @@ from glossae.plan import Quantities, Work, sentences_of, tokens_of
 from glossae.results import Baselines, FoundUnits, StageResults, TurnedSet
 from glossae.run.context import Context, Inputs, Progress, only, part
 from glossae.run.folder import as_rows, write_table
-from glossae.sae import measure_reconstruction, read_sae
+from glossae.sae import measure_reconstruction, placed, read_sae
 from glossae.stages.sae import baseline_jobs, load_sae, other_seeds, untrained_autoencoders, wants_baselines
 from glossae.stages.shared.panels import replication_panel, tested_panel
 from glossae.stages.shared.units import evidence_on, site_neurons, tables_of
@@ -88,7 +87,7 @@ def _groups(context: Context) -> list[tuple[str, int, Latents | Neurons]]:
     ]
     for name, change in baseline_jobs(recipe).items():
         group = training.FROZEN if "frozen_decoder" in change else training.TRAINED
-        sae = read_sae(folder / name / "sae.safetensors").to(context.lm.device)
+        sae = placed(read_sae(folder / name / "sae.safetensors"), context.lm.device)
         found.append((group, change["seed"], Latents(sae)))
     seeds = (recipe.seed, *other_seeds(recipe, recipe.baselines.untrained - 1))
     others = untrained_autoencoders(context, seeds)
@@ -222,6 +221,7 @@ def cost(counts: Quantities) -> Work:
     if asked.lape:
         passes += counts.forward(tokens_of(counts.panel) / 2, layers)
     codes = counts.encodings(tokens, counts.d_in, counts.latents, [counts.live_latents] * count)
+    codes += counts.joined(2 * counts.d_in * counts.latents * asked.untrained)
     sentences = sum(min(SWITCHED_SENTENCES, a.sentences) for a in test.values())
     share = min(1.0, sentences / max(1.0, sentences_of(test)))
     # latents of the target touch its own text, and hardly any other
@@ -230,7 +230,7 @@ def cost(counts: Quantities) -> Work:
     searched = DOSES_TRIED * 5 * len(asked.damage)
     passes += counts.forward(share * tokens_of(test), layers, output=True)
     passes += counts.forward((sets + searched) * touched, counts.blocks_above, output=True)
-    return dataclasses.replace(passes + codes, held=passes.held + codes.held)
+    return passes.beside(codes)
 
 
 STAGE = Stage(

@@ -16,6 +16,7 @@ from glossae.stages.effects import FROZEN_SENTENCES, at_dose, matched_dose
 from glossae.stages.sae import latents_planned, load_sae
 from glossae.stages.shared.measured_sets import direction_reading, measured_sets, sets_encoding
 from glossae.stages.stage import Stage
+from glossae.units import Latents
 
 
 def check(context: Context) -> None:
@@ -103,7 +104,7 @@ def _matched(context: Context, own: UnitSet) -> tuple[np.ndarray, dict[str, Like
     rate, active = (_column(context, name, target) for name in ("rate", "mean_active"))
     tokens = int(_column(context, "tokens", reference)[0])
     other = smoothed_rate(_column(context, "fired", reference), tokens)
-    norm = load_sae(context).W_dec.detach().double().norm(dim=1).cpu().numpy()
+    norm = Latents(load_sae(context)).norms().cpu().numpy()
     profile, draws = profiles(rate, active, norm, other), context.recipe.effects.controls
     sets = matched_sets(profile, own.ids, draws, seed=context.recipe.seed)
     compared = {

@@ -1,6 +1,5 @@
 """The stage `effects`: turn units up and down, and measure what becomes of the loss."""
 
-import dataclasses
 import math
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -457,7 +456,7 @@ def cost(counts: Quantities) -> Work:
     passes += counts.forward(edits * tokens + tried, counts.blocks_above, output=True)
     # KL and agreement: another softmax of the logits of the reference's sentences of test
     passes += Work(moved=16 * shape.vocabulary * edits * tokens_of(texts[0], counts.pair[1:]))
-    work = dataclasses.replace(passes + codes + read, held=passes.held + codes.held)
+    work = passes.beside(codes) + read
     # resamples behind the intervals, drawn on the CPU, of each language for each set's cells and curves
     resampling = 1 + 3e-8 * effects.bootstrap * sum(map(sentences_of, texts)) * 4 * len(effects.families)
     work += Work(seconds=resampling)

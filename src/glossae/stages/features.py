@@ -1,6 +1,5 @@
 """The stage `features`: select the units by the rate rule or the tests, and look at them closely."""
 
-import dataclasses
 from collections.abc import Iterable, Iterator
 
 import pandas as pd
@@ -177,9 +176,7 @@ def cost(counts: Quantities) -> Work:
     codes, passes = counts.encode(2 * select), counts.forward(2 * select, counts.depth)
     shown = 2 * counts.recipe.report.texts * counts.depth * BLOCK_OPERATIONS
     counters = 40 * counts.latents * max(1, len(counts.roles["select"]))
-    return dataclasses.replace(
-        passes + codes + Work(operations=shown, seconds=1), held=passes.held + codes.held + counters
-    )
+    return passes.beside(codes).beside(Work(held=counters, operations=shown, seconds=1))
 
 
 STAGE = Stage(

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from glossae import ranks
 from glossae.errors import GlossaeError
 from glossae.files import delete, path_named
 from glossae.lm import (
@@ -25,7 +27,17 @@ from glossae.recipe import Recipe, quick_settings
 from glossae.results import SaeResult, SinkLosses, StageResults
 from glossae.run.context import Context, Inputs, Progress, part
 from glossae.run.folder import as_rows, write_table
-from glossae.sae import Sae, SaeConfig, TrainPoint, check_fits, measure, read_sae, sink_losses, untrained
+from glossae.sae import (
+    Sae,
+    SaeConfig,
+    TrainPoint,
+    check_fits,
+    measure,
+    placed,
+    read_sae,
+    sink_losses,
+    untrained,
+)
 from glossae.stages.shared.sae_jobs import (
     check_kept,
     check_memory,
@@ -126,11 +138,11 @@ def run(context: Context, progress: Progress) -> StageResults:
         )
         write_table(folder / "log.parquet", as_rows(log))
     else:
-        sae = context.given.sae.to(context.lm.device)
+        sae = placed(context.given.sae, context.lm.device)
         check_fits(sae, d_in=context.lm.width(site), model=recipe.model, site=site.name, layer=site.layer)
         # a log of an earlier training in this folder is not this one's
         delete(folder / "log.parquet")
-    sae.save(folder)
+    save_sae(sae, folder)
     quality = sae.quality = measure(
         context.lm,
         site,
@@ -143,7 +155,7 @@ def run(context: Context, progress: Progress) -> StageResults:
         budget=recipe.batch_tokens,
         progress=part(progress, 0.75, 1.0),
     )
-    sae.save(folder)
+    save_sae(sae, folder)
     sinks = _sinks_spliced(context, sae)
     for language, losses in sinks.items():
         context.show.note(
@@ -199,10 +211,17 @@ def _sinks_spliced(context: Context, sae: Sae) -> dict[str, SinkLosses]:
     )
 
 
+def save_sae(sae: Sae, folder: Path) -> None:
+    """Write an autoencoder into a folder of the run's; other ranks wait, however large it is."""
+    ranks.meet("an autoencoder that is saved")
+    sae.save(folder)
+    ranks.wait()
+
+
 def load_sae(context: Context) -> Sae:
     """The run's autoencoder."""
     # not `Sae.load`: a run says itself, once, what is unsound
-    return read_sae(context.folder.path / "sae" / "sae.safetensors").to(context.lm.device)
+    return placed(read_sae(context.folder.path / "sae" / "sae.safetensors"), context.lm.device)
 
 
 def untrained_autoencoders(context: Context, seeds: Sequence[int]) -> list[Sae]:
@@ -217,7 +236,14 @@ def untrained_autoencoders(context: Context, seeds: Sequence[int]) -> list[Sae]:
     kept = context.parts["sae"].arrays("first", lambda: {"x": _first_activations(context).cpu().numpy()})
     first = torch.from_numpy(kept["x"]).to(context.lm.device)
     return [
-        untrained(config, first, seed=seed, centre=recipe.sae.centre, published=recipe.by_the_paper)
+        untrained(
+            config,
+            first,
+            seed=seed,
+            centre=recipe.sae.centre,
+            published=recipe.by_the_paper,
+            folder=context.folder.path / "sae",
+        )
         for seed in seeds
     ]
 
@@ -270,7 +296,7 @@ def train_autoencoder(
     sae.trained_on = words
     for name, (other, _) in zip(more, others, strict=True):
         other.trained_on = words
-        other.save(context.folder.path / folder / name)
+        save_sae(other, context.folder.path / folder / name)
     return sae, log, text.tokens.by_file if isinstance(text.tokens, StreamedTokens) else {}
 
 
@@ -366,7 +392,7 @@ def cost(counts: Quantities) -> Work:
     codes = counts.encode(spliced)
     losses = counts.forward(spliced, shape.layers, output=True)
     losses += counts.forward(2 * spliced, counts.blocks_above, output=True)
-    return train + look + dataclasses.replace(losses + codes, held=losses.held + codes.held)
+    return train + look + losses.beside(codes)
 
 
 def fidelity_sentences(counts: Quantities) -> int | None:

@@ -12,8 +12,8 @@ from glossae.plan import Quantities, Work, sentences_of, tokens_of
 from glossae.results import NotTested, StageResults
 from glossae.run.context import Context, Inputs, Progress, part
 from glossae.run.folder import as_rows, write_table
-from glossae.sae import Sae, read_sae
-from glossae.stages.sae import load_sae, other_seeds, train_autoencoder, training_identity
+from glossae.sae import Sae, placed, read_sae
+from glossae.stages.sae import load_sae, other_seeds, save_sae, train_autoencoder, training_identity
 from glossae.stages.shared.panels import tested_panel
 from glossae.stages.shared.sae_jobs import training_work
 from glossae.stages.shared.units import find_in
@@ -83,10 +83,10 @@ def _autoencoder(context: Context, seed: int, progress: Progress) -> Sae:
     # one rank looks for all: files of the others' may be late
     if ranks.exchange(ranks.rank() == 0 and _trained(folder, identity), "a trained autoencoder")[0]:
         progress(1.0)
-        return read_sae(folder / "sae.safetensors").to(context.lm.device)
+        return placed(read_sae(folder / "sae.safetensors"), context.lm.device)
     delete(folder / TRAINED)
     sae, log, _ = train_autoencoder(context, f"stability/{folder.name}", progress, seed)
-    sae.save(folder)
+    save_sae(sae, folder)
     write_table(folder / "log.parquet", as_rows(log))
     if ranks.rank() == 0:
         write_json(folder / TRAINED, _facts(folder, identity))
@@ -143,6 +143,8 @@ def cost(counts: Quantities) -> Work:
         # a latent's products with its candidates at every token where it fires
         moved=tokens / 2 * counts.live_latents * CANDIDATES * 40,
         held=2 * weights + 8 * m * CANDIDATES * 3,
+        sae=weights,
+        movable=2 * weights,
         written=weights,
     )
     # one after the other, so that no more is held than for one

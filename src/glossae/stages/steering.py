@@ -1,6 +1,5 @@
 """The stage `steering`: steer prompts by latents, neurons and the difference of means, and write each as a knob."""
 
-import dataclasses
 import math
 from collections.abc import Iterator, Sequence
 
@@ -217,14 +216,16 @@ def cost(counts: Quantities) -> Work:
     codes = counts.encode(arms * written + measured * sentences)
     # every token of a batch of prompts reads all weights
     steps = arms * settings.tokens * math.ceil(prompts / PROMPTS_AT_ONCE)
-    work = means + passes + codes
-    work += Work(
-        moved=4 * steps * (shape.weights + 2 * counts.d_in * counts.latents),
-        operations=steps * shape.layers * BLOCK_OPERATIONS * 2,
-        # both identifiers' models, and their reading of every continuation
-        seconds=10 + arms * prompts / 2000,
+    return (
+        means
+        + passes.beside(codes)
+        + Work(
+            moved=4 * steps * (shape.weights + 2 * counts.d_in * counts.latents),
+            operations=steps * shape.layers * BLOCK_OPERATIONS * 2,
+            # both identifiers' models, and their reading of every continuation
+            seconds=10 + arms * prompts / 2000,
+        )
     )
-    return dataclasses.replace(work, held=passes.held + codes.held)
 
 
 def words(counts: Quantities) -> str:

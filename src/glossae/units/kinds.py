@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from glossae.errors import GlossaeError
+from glossae.files import tensor_bytes
 from glossae.lm import Site
 from glossae.sae import Codes, Sae
 
@@ -121,7 +122,8 @@ class Latents:
         digest = hashlib.sha256(json.dumps(dataclasses.asdict(config), sort_keys=True).encode())
         for name, tensor in sorted(self.sae.state_dict().items()):
             digest.update(name.encode())
-            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+            for block in tensor_bytes(tensor):
+                digest.update(block)
         place = f"{config.site}/{config.layer}" if config.site else "-"
         return _identity(self.kind, place, digest.hexdigest())
 
@@ -158,12 +160,21 @@ class Latents:
         parts = [
             torch.nn.functional.linear(
                 read,
-                self.sae.W_enc[first : first + step].to(x.dtype),
-                self.sae.b_enc[first : first + step].to(x.dtype),
+                self.sae.W_enc[first : first + step].to(x),
+                self.sae.b_enc[first : first + step].to(x),
             )
             for first in range(0, len(self), step)
         ]
         return torch.cat(parts, dim=1)
+
+    def rows(self) -> tuple[Float[Tensor, "_ d_in"], ...]:
+        """The decoder in blocks of rows, of which a copy in another precision has a bounded size."""
+        blocks: tuple[Tensor, ...] = self.sae.W_dec.detach().split(max(1, WEIGHTS // self.d_in))
+        return blocks
+
+    def norms(self) -> Float[Tensor, " units"]:
+        """The length of every latent's direction, float64."""
+        return torch.cat([part.double().norm(dim=1) for part in self.rows()])
 
     def direction(self, units: Sequence[int]) -> Float[Tensor, "chosen d_in"]:
         """Their rows of the decoder."""

@@ -12,8 +12,9 @@ from typing import Any
 from torch import Tensor
 
 from glossae.errors import GlossaeError
-from glossae.files import delete, tensors_sha256, write_tensors
+from glossae.files import ALIGNED, delete, tensors_sha256, write_tensors, writes_here
 from glossae.lm import Site
+from glossae.memory import check_free
 from glossae.results import SpliceLoss
 from glossae.sae.formats.reading import Keys, Tensors, build
 from glossae.sae.sae import Quality, Sae
@@ -32,6 +33,9 @@ def save(sae: Sae, folder: Path) -> None:
         GlossaeError: the file cannot be written, or is there already and holds something else.
     """
     path = folder / WEIGHTS
+    # hashes of a large one take minutes
+    if not writes_here(path):
+        return
     if path.exists() and not is_own(path):
         raise GlossaeError(f"{path}: exists and is no autoencoder of glossae: give another folder")
     said, tensors = described(sae), sae.tensors()
@@ -68,7 +72,7 @@ def _beside(folder: Path) -> dict[str, Any]:
 
 def read(path: Path) -> Sae:
     """Read the file of `save`, or the two files of earlier versions, given the path of the tensors."""
-    tensors = Tensors.read(path)
+    tensors = Tensors.read(path, copied=False)
     if KEY in tensors.header:
         keys = Keys.parsed(tensors.header[KEY], path)
         said = {key: value for key, value in keys.values.items() if key != DIGEST}
@@ -85,7 +89,10 @@ def read(path: Path) -> Sae:
     if shape is not None:
         weights["threshold"] = tensors.take("threshold", *shape)
     tensors.done()
-    return known.build(weights)
+    # of odd sizes or earlier versions: products of what lies otherwise than in training may have other bits
+    copied = {name: tensor for name, tensor in weights.items() if tensor.data_ptr() % ALIGNED}
+    check_free(sum(tensor.nbytes for tensor in copied.values()), str(path))
+    return known.build(weights | {name: tensor.clone() for name, tensor in copied.items()})
 
 
 def described(sae: Sae) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from glossae.declared import check_archive, check_loadable
+from glossae.declared import check_archive, check_loadable, few_tensors
 from glossae.errors import GlossaeError
 from glossae.files import read_bytes
 from glossae.lm import Site
@@ -20,6 +20,8 @@ from glossae.sae.sae import Sae, SaeConfig
 
 # bytes of a config
 MOST_CONFIG = 2**24
+# values compared at once
+COMPARED = 2**22
 # characters of a value in an error message
 SHOWN = 60
 # what torch says that a pickle holds besides tensors
@@ -35,6 +37,13 @@ ABSOLUTE = "glossae's top-k does not select by absolute value"
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and not abs(value) > 2**62
+
+
+def _finite(values: Tensor) -> bool:
+    """Whether all values are finite, found in blocks: to compare makes several tensors of the size compared."""
+    rows = values if values.ndim else values.reshape(1)
+    blocks = rows.split(max(1, COMPARED // max(1, rows[:1].numel())))
+    return all(bool(block.isfinite().all()) for block in blocks)
 
 
 class Keys:
@@ -170,12 +179,12 @@ class Tensors:
         self.tensors, self.path, self.header = dict(tensors), path, dict(header or {})
 
     @classmethod
-    def read(cls, path: Path) -> "Tensors":
-        """Read a safetensors file."""
+    def read(cls, path: Path, *, copied: bool = True) -> "Tensors":
+        """Read a safetensors file, whose tensors map it; `copied`: there has to be memory for copies of them."""
         from safetensors import SafetensorError, safe_open
 
         try:
-            check_loadable(path)
+            (check_loadable if copied else few_tensors)(path)
             with safe_open(path, framework="pt") as file:
                 names = file.keys()
                 return cls({name: file.get_tensor(name) for name in names}, path, file.metadata())
@@ -232,7 +241,7 @@ class Tensors:
             kind = str(tensor.dtype).removeprefix("torch.")
             raise GlossaeError(f"{self.path}: {name} should hold floating-point numbers and holds {kind}")
         values = tensor.float()
-        if not values.isfinite().all():
+        if not _finite(values):
             raise GlossaeError(f"{self.path}: {name} holds values that are not finite in float32")
         return values
 
@@ -282,12 +291,13 @@ def fold_norms(weights: dict[str, Tensor]) -> None:
 
 
 def build(path: Path, weights: dict[str, Tensor], site: Site, **settings: Any) -> Sae:
-    """Make the SAE of these tensors, named and shaped as in `Sae`; if tied, without `W_dec`."""
+    """Make the SAE of these tensors, named and shaped as in `Sae`; if tied, without `W_dec`.
+
+    Tensors in the order of memory are not copied: those that map a file stay there.
+    """
     latents, d_in = weights["W_enc"].shape
     try:
         config = SaeConfig(d_in, latents, site=site.name, layer=site.layer, **settings)
     except GlossaeError as error:
         raise GlossaeError(f"{path}: {error}") from error
-    sae = Sae(config)
-    sae.load_state_dict({"W_dec": weights["W_enc"], **weights} if config.tied else weights)
-    return sae.requires_grad_(False)
+    return Sae.of(config, {name: tensor.contiguous() for name, tensor in weights.items()})

@@ -266,8 +266,9 @@ def _latents_of(context: Context, selected: Selected, sae: Sae, chosen: ChosenLa
 
 def sets_encoding(counts: Quantities, tokens: float) -> Work:
     """The encoders of the trained autoencoder and, where other latents are measured, of random weights."""
-    count = 1 + (UNTRAINED if "latent" in counts.recipe.effects.families else 0)
-    return counts.encodings(tokens, counts.d_in, counts.latents, [counts.live_latents] * count)
+    others = UNTRAINED if "latent" in counts.recipe.effects.families else 0
+    codes = counts.encodings(tokens, counts.d_in, counts.latents, [counts.live_latents] * (1 + others))
+    return codes + counts.joined(2 * counts.d_in * counts.latents * others)
 
 
 def direction_reading(counts: Quantities) -> Work:

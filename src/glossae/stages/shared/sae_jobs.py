@@ -298,10 +298,13 @@ def train_jobs(
                 lambda start: epochs(start=start),
                 mixer,
                 checkpoints=checkpoints,
+                folder=folder,
                 progress=part(progress, 0.5, 1.0),
             )
     else:
-        trained = train_group(jobs, text.stream, text.mixer(), checkpoints=checkpoints, progress=progress)
+        trained = train_group(
+            jobs, text.stream, text.mixer(), checkpoints=checkpoints, folder=folder, progress=progress
+        )
     if checkpoints is not None and ranks.rank() == 0:
         checkpoints.clear()
     return trained
@@ -385,7 +388,8 @@ def training_work(
     # pre-activations of one after the other, and what is made of them
     made = max(each.made for each in parts)
     held = sum(each.held - each.made for each in parts) + 3 * made + 4 * pool
-    return dataclasses.replace(passes + steps, held=passes.held + held)
+    weights = d * m * sum(1 if one else 2 for one in tied)
+    return dataclasses.replace(passes + steps, held=passes.held + held) + counts.joined(weights)
 
 
 def step_of(
