@@ -227,6 +227,8 @@ def main() -> None:
     if options.simulate:
         simulate(case, options.moments, counts)
         return
+    if options.steps <= 2 * max(counts):
+        parser.error(f"--steps: two rounds of {max(counts)} ranks take at least {2 * max(counts) + 1}")
     words = ["--case", options.case, "--steps", str(options.steps), "--moments", options.moments]
     print(f"width {d}, {m:,} latents, k {k}, {tokens} tokens a step, moments in {options.moments}")
     cases = []

@@ -27,6 +27,7 @@ from glossae.memory import out_of_memory
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
     from torch import Tensor
 
 LIMIT = timedelta(minutes=10)

@@ -92,7 +92,7 @@ def test_numbers_taken_from_the_code_are_still_there():
     from glossae.lm import loss
     from glossae.paper import probes as as_coded
     from glossae.probing import layers, path
-    from glossae.sae import placing, quality, sparse, trainer
+    from glossae.sae import quality, sparse, trainer, whole
 
     assert sizes()["toy"]["pairs"] == len(toy_corpus(["da"]).sentences)
     assert layers.HELD_OUT == probe.HELD_OUT
@@ -100,7 +100,7 @@ def test_numbers_taken_from_the_code_are_still_there():
     assert path.MAX_PRECONDITIONED_WIDTH == probe.MAX_EIGH_WIDTH
     assert loss.MAX_LOGITS == quantities.MAX_LOGITS
     assert sparse.PRE_ACTIVATIONS == quantities.PRE_ACTIVATIONS
-    assert placing.SHARE == quantities.PLACED
+    assert whole.SHARE == quantities.PLACED
     assert trainer.DENSE_ABOVE == quantities.LIVE
     assert matching.CANDIDATES == stability.CANDIDATES
     own = (result.ATTRIBUTED_SENTENCES, result.RANDOM_TOKENS, identification.SENTENCES)

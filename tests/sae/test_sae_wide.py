@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from glossae.errors import GlossaeError
 from glossae.files import ALIGNED, tensors_sha256, write_tensors
-from glossae.sae import Sae, SaeConfig, placing, sparse
+from glossae.sae import Sae, SaeConfig, sparse, whole
 from glossae.sae.sparse import blocks
 
 WIDE = SaeConfig(d_in=512, latents=16384, k=8)
@@ -206,8 +206,8 @@ def test_an_sae_goes_to_a_device_of_which_it_takes_at_most_half(monkeypatch):
     config = SaeConfig(d_in=12, latents=61, k=5)
     size = 4 * 2 * 12 * 61
     for room, where in ((2 * size, "meta"), (2 * size - 1, "cpu")):
-        monkeypatch.setattr(placing, "device_bytes", lambda _, room=room: room)
-        assert placing.placed(make(config), "meta").W_enc.device.type == where
+        monkeypatch.setattr(whole, "device_bytes", lambda _, room=room: room)
+        assert whole.placed(make(config), "meta").W_enc.device.type == where
         # of a tied one there is one matrix
         tied = make(SaeConfig(d_in=12, latents=61, k=5, tied=True))
-        assert placing.placed(tied, "meta").W_dec.device.type == "meta"
+        assert whole.placed(tied, "meta").W_dec.device.type == "meta"

@@ -121,7 +121,7 @@ BLOCK_OPERATIONS = 40
 SELECTING = 48
 # logits (lm.loss) and pre-activations (sae.sparse) held at once
 MAX_LOGITS = PRE_ACTIVATIONS = 2**26
-# the share of a GPU's memory that an SAE may take on it (sae.placing), and bytes a second that come from the CPU
+# the share of a GPU's memory that an SAE may take on it (sae.whole), and bytes a second that come from the CPU
 PLACED, FETCHING = 0.5, 1e10
 # cost of an entry of a sparse code in an encoding, bytes per value of the site's width
 ENTRY = 12

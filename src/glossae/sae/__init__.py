@@ -12,11 +12,11 @@ from glossae.sae.formats.sharing import write as to_shared
 from glossae.sae.formats.sparsify import write as to_sparsify
 from glossae.sae.formats.writing import check_card
 from glossae.sae.grid import choose, fronts, last_batches
-from glossae.sae.placing import placed
 from glossae.sae.quality import check_fits, measure, measure_reconstruction, sink_losses
 from glossae.sae.sae import Codes, Quality, Sae, SaeConfig, UnsoundWarning
 from glossae.sae.trainer import TrainPoint, TrainSettings, untrained
 from glossae.sae.training import KEPT, Checkpoints, Mixer, train, train_group
+from glossae.sae.whole import placed
 
 __all__ = [
     "CARD",

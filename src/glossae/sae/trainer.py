@@ -23,10 +23,9 @@ from glossae.sae.gradients import (
     smallest,
     sparse_pass,
 )
-from glossae.sae.placing import place_of
 from glossae.sae.sae import Sae, SaeConfig
 from glossae.sae.sparse import Entries, above, batch_top_k, of_all_ranks, top_k
-from glossae.sae.whole import joined
+from glossae.sae.whole import joined, place_of
 
 Centre = Literal["mean", "geometric_median", "zero"]
 EncoderDtype = Literal["auto", "float32", "bfloat16"]

@@ -1,5 +1,9 @@
-"""The whole SAE for all ranks that hold shares of it: one file for each tensor, which every rank maps."""
+"""Where a whole SAE lies: on the device that computes; or on the CPU, from where rows are copied as they are needed.
 
+Ranks that hold shares of one make the whole of them: a file for each tensor, which every rank maps.
+"""
+
+import math
 import os
 import shutil
 import tempfile
@@ -12,8 +16,27 @@ from torch import Tensor
 from glossae import ranks
 from glossae.errors import GlossaeError
 from glossae.files import TEMPORARY, check_place, make_folder, tensor_bytes
-from glossae.sae.placing import placed
 from glossae.sae.sae import Sae, SaeConfig
+
+# of a device's memory, what an SAE may take of it beside the model and what a stage makes
+SHARE = 0.5
+
+
+def placed(sae: Sae, device: torch.device | str) -> Sae:
+    """The SAE on a device, or on the CPU if its matrices would take more than half of the device's memory."""
+    return sae.to(place_of(sae.config, device))
+
+
+def place_of(config: SaeConfig, device: torch.device | str) -> torch.device:
+    """Where an SAE of this size lies whose inputs are on a device."""
+    size = 4 * config.d_in * config.latents * (1 if config.tied else 2)
+    device = torch.device(device)
+    return device if size <= SHARE * device_bytes(device) else torch.device("cpu")
+
+
+def device_bytes(device: torch.device) -> float:
+    """Bytes of memory of a GPU; infinite where an SAE lies in the machine's own memory anyway."""
+    return float(torch.cuda.get_device_properties(device).total_memory) if device.type == "cuda" else math.inf
 
 
 @torch.no_grad()
