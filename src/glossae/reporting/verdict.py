@@ -301,7 +301,7 @@ def _times(row: Selectivity) -> str:
         spread = interval(row.ratio_per_byte_low, row.ratio_per_byte_high, 1)
         return f"{number(row.ratio_per_byte, 1)} times as much (95{NO_BREAK}% {spread})"
     if row.ratio_per_byte_least is None:
-        return "beyond any limit as much"
+        return "infinitely many times as much"
     return f"at least {ratio_words(row).removeprefix(f'≥{NO_BREAK}')} times as much (one-sided 95{NO_BREAK}%)"
 
 
