@@ -108,3 +108,4 @@ def test_throughput_is_named_in_the_unit_of_the_peak():
     assert Throughput(3e14, 7.5e14, "bfloat16", 0.4, None, 0.0).words == (
         "model 300 of 750 TFLOP/s in bfloat16 (MFU 40 %)"
     )
+    assert "(MFU 101 %); training 0.8 % of" in Throughput(1.01e9, 1e9, "float32", 1.01, 0.008, None).words

@@ -110,9 +110,13 @@ class Throughput:
         """`model 61 of 143 GFLOP/s in bfloat16 (MFU 43 %); training 27 % of the roofline`, and so on."""
         unit, name = (1e12, "TFLOP/s") if self.peak_flops_per_second >= 1e12 else (1e9, "GFLOP/s")
         model, peak = self.model_flops_per_second / unit, self.peak_flops_per_second / unit
-        said = [f"model {model:.3g} of {peak:.3g} {name} in {self.dtype} (MFU {100 * self.mfu:.2g} %)"]
+        said = [f"model {model:.3g} of {peak:.3g} {name} in {self.dtype} (MFU {_percent(self.mfu)})"]
         if self.training_roofline is not None:
-            said.append(f"training {100 * self.training_roofline:.2g} % of the roofline")
+            said.append(f"training {_percent(self.training_roofline)} of the roofline")
         if self.stored:
-            said.append(f"{100 * self.stored:.2g} % of reading passes spared")
+            said.append(f"{_percent(self.stored)} of reading passes spared")
         return "; ".join(said)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.{0 if share >= 0.1 else 1}f} %"

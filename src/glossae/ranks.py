@@ -84,7 +84,7 @@ def said() -> tuple[int, int]:
     """
     rank, count = _number("RANK", otherwise="0"), _number("WORLD_SIZE", otherwise="1")
     if not count:
-        raise GlossaeError("WORLD_SIZE: is '0', and has to be a number")
+        raise GlossaeError("WORLD_SIZE: is '0', and has to be at least 1")
     return rank, count
 
 

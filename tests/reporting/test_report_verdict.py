@@ -277,6 +277,20 @@ def test_controls_name_what_passes_untrained_and_the_strongest_other_set(tmp_pat
         "most of the other languages, in Swedish by -0.010; four trained latents in Danish by 0.200 nats a token and, "
         "the most of the other languages, in Swedish by 0.050"
     ) in text
+    # where none passes, the better latent is said if it is an untrained one
+    for trained, words in (
+        (0.7, "the best AUROC of an untrained latent over the nearest language is 0.900"),
+        (0.95, ""),
+    ):
+        autoencoders = [
+            filled(FoundUnits, group=group, passing=0, weakest=auroc)
+            for group, auroc in (("trained", trained), ("untrained", 0.9))
+        ]
+        found = Baselines(reason=None, autoencoders=autoencoders, sets=sets)
+        change_results(tmp_path, baselines=found.to_json())
+        controls = said(read_run(tmp_path))["Controls"]
+        assert ("AUROC" in controls) == bool(words)
+        assert words.lower() in controls.lower()
 
 
 @pytest.mark.parametrize(

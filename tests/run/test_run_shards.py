@@ -176,3 +176,11 @@ def test_what_cannot_be_divided_is_one_line(undivided, refused, run, tmp_path, m
         in refused(early, "--shard", "1/2")
     )
     assert main(["merge", str(out), str(tmp_path)]) == 2
+
+
+def test_another_run_is_not_merged(undivided, tmp_path, capsys):
+    out, other = undivided["controls"][0], undivided["stability"][0]
+    copies = [shutil.copytree(folder, tmp_path / folder.parent.name) for folder in (out, other)]
+    assert main(["merge", *map(str, copies)]) == 2
+    assert "is of another run: its stage" in capsys.readouterr().err
+    assert not list(copies[0].glob("stability/**/*"))

@@ -321,23 +321,20 @@ def controls(files: RunFiles) -> str:
 
 
 def _untrained(files: RunFiles) -> str:
-    """How many latents of untrained autoencoders pass the tests, where any pass or a trained one's do."""
-    base = files.results.baselines
-    trained, untrained = (
-        [row.passing for row in base.autoencoders if row.group == group] if base else []
-        for group in ("trained", "untrained")
-    )
-    if not trained or not untrained or not max(trained + untrained):
+    """How untrained autoencoders do in the tests: where any passes, or where none does and their best is better."""
+    rows = files.results.baselines.autoencoders if files.results.baselines else []
+    untrained, trained = ([row for row in rows if row.group == group] for group in ("untrained", "trained"))
+    if not trained or not untrained:
         return ""
-    passing = span(whole(min(untrained)), whole(max(untrained)))
-    best = [
-        number(max(row.weakest for row in base.autoencoders if row.group == group), 3)
-        for group in ("untrained", "trained")
-        if base
-    ]
+    theirs, own = (max(row.weakest for row in group) for group in (untrained, trained))
+    areas = f"over the nearest language is {number(theirs, 3)} (trained: {number(own, 3)})"
+    counts = [row.passing for row in untrained]
+    if not max(*counts, *(row.passing for row in trained)):
+        return f"the best AUROC of an untrained latent {areas}" if theirs > own else ""
+    passing, one = span(whole(min(counts)), whole(max(counts))), max(counts) == 1
     return (
-        f"{passing} latents of an untrained autoencoder pass the same tests (trained: {whole(trained[0])}); their best "
-        f"AUROC over the nearest language is {best[0]} (trained: {best[1]})"
+        f"{passing} latent{'' if one else 's'} of an untrained autoencoder pass{'es' if one else ''} the same tests "
+        f"(trained: {whole(trained[0].passing)}); their best AUROC {areas}"
     )
 
 
@@ -422,11 +419,16 @@ def _difference(files: RunFiles) -> str:
     return f"with the difference of means {files.names[0]} loses {_times(best)} as {files.names[1]}"
 
 
+def controls_flags(files: RunFiles) -> str:
+    """What asks for random sets: without a sweep there is nothing to compare them with."""
+    return f"{'' if files.recipe.effects.sweep else '--effects.sweep true '}--effects.controls 1000"
+
+
 def _drawn(files: RunFiles) -> str:
     found = files.results.controls
     rows = [row for row in found.rows if row.units == files.target and row.rank is not None] if found else []
     if not rows:
-        return "no random sets were drawn (--effects.controls 1000)"
+        return f"no random sets were drawn ({controls_flags(files)})"
     # less what the other language loses, where that was counted
     first = max(rows, key=lambda row: (row.statistic == "target - reference", row.edit == "zero"))
     return (

@@ -132,12 +132,15 @@ def merge(out: Path, others: Sequence[Path]) -> int:
     a run reads only what its own settings ask for.
 
     Raises:
-        GlossaeError: one is no folder of a run, or holds links.
+        GlossaeError: one is no folder of a run, or holds links; or a stage that two of them have done had other inputs.
     """
-    copied = 0
+    copied, done = 0, dict[str, str]()
     for folder in (out, *others):
         if not (folder / LOCK).is_file():
             raise GlossaeError(f"merge: {folder} is no folder of a run")
+        for name, facts in RunFolder(folder).record["stages"].items():
+            if done.setdefault(name, facts["fingerprint"]) != facts["fingerprint"]:
+                raise GlossaeError(f"merge: {folder} is of another run: its stage {name} had other inputs")
     names = [stage.name for stage in load_stages() if stage.cells]
     with guarded(out):
         for other in others:

@@ -11,6 +11,7 @@ from glossae.reporting.exhibits import Cell, Exhibit, Missing, Note, Table, est,
 from glossae.reporting.reading import RunFiles, frame
 from glossae.reporting.verdict import (
     DAMAGES,
+    controls_flags,
     dose_unit,
     has_interval,
     site_words,
@@ -418,7 +419,7 @@ def _controls(files: RunFiles, names: dict[str, str]) -> Iterator[Exhibit]:
     """The table of ranks; what asks for draws where none were made."""
     found = files.results.controls
     if not found or not found.rows:
-        yield Missing("matched latents and random directions", "--effects.controls 1000", "controls")
+        yield Missing("matched latents and random directions", controls_flags(files), "controls")
         return
     yield table(
         "Controls",
