@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import random
 import struct
 from itertools import islice
@@ -315,3 +316,10 @@ def test_what_a_broken_table_quotes_of_its_bytes_is_printable(tmp_path):
     line = refusal(path)
     assert line.isprintable()
     assert "its column 'text' holds no text (but struct<a\\x1b[2J: string>)" in line
+
+
+def test_a_file_in_a_folder_whose_name_is_no_utf_8_is_refused(tmp_path):
+    (tmp_path / "a.txt").write_text("A dog", encoding="utf-8")
+    (tmp_path / os.fsdecode(b"caf\xe9.txt")).write_text("A cat", encoding="utf-8")
+    line = refusal(tmp_path)
+    assert line.endswith("caf\\udce9.txt': the name is not UTF-8: rename the file")

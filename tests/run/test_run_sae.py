@@ -12,6 +12,7 @@ from glossae.cli import main
 from glossae.run.context import Show
 from glossae.sae import read_sae, to_sae_lens, to_sparsify
 from glossae.sae.trainer import Trainer
+from glossae.stages import sae as sae_stage
 
 
 def results(out):
@@ -108,6 +109,25 @@ def test_an_autoencoder_of_another_width_is_refused(world, autoencoder, tmp_path
     given = {"layer": 1, "sae__from": tmp_path / "narrow", "sae__latents": "none"}
     line = refusal(world, tmp_path / "run", capsys, **given)
     assert "sae.from: reads 31 values at a token, and resid of layer 1 has 32" in line
+
+
+def test_an_autoencoder_that_is_written_to_while_a_run_reads_it_is_refused(
+    world, autoencoder, tmp_path, capsys, monkeypatch
+):
+    place = shutil.copytree(autoencoder / "sae", tmp_path / "theirs")
+    measured = sae_stage.measure
+
+    def written_meanwhile(*args, **options):
+        with (place / "sae.safetensors").open("r+b") as file:
+            file.seek(-200, 2)
+            file.write(bytes(100))
+        return measured(*args, **options)
+
+    monkeypatch.setattr(sae_stage, "measure", written_meanwhile)
+    capsys.readouterr()
+    assert world.run(tmp_path / "run", layer=1, sae__from=place, sae__latents="none") == 2
+    (line,) = [row for row in capsys.readouterr().err.splitlines() if row.startswith("glossae: ")]
+    assert line.endswith("was written to while the run read it; start it again")
 
 
 def test_named_units_are_taken_as_they_are(world, autoencoder, tmp_path, page):

@@ -83,6 +83,21 @@ def test_what_is_loaded_computes_the_same_bits(tmp_path, config, tokens):
     assert (loaded.W_enc is loaded.W_dec) == config.tied
 
 
+def test_a_file_in_another_precision_is_refused_where_copies_do_not_fit(tmp_path, monkeypatch):
+    make().to(torch.bfloat16).save(tmp_path)
+    assert Sae.load(tmp_path).W_enc.dtype == torch.float32
+    monkeypatch.setattr("glossae.memory.free_memory", lambda: float(MIB))
+    with pytest.raises(GlossaeError, match="sae.safetensors"):
+        Sae.load(tmp_path)
+
+
+def test_no_tokens_have_no_pre_activations_elsewhere(place):
+    assert Sae.load(place).pre_activations(torch.empty(0, WIDE.d_in, device="meta")).shape == (
+        0,
+        WIDE.latents,
+    )
+
+
 def test_views_and_shared_tensors_are_written_as_they_look(tmp_path):
     whole = torch.arange(24.0).reshape(4, 6)
     tensors = {

@@ -121,6 +121,10 @@ class _Files(NamedTuple):
             ) from error
         if not found:
             raise GlossaeError(f"{path_text(self.path)}: has no file that can be read: give {_FORMS}")
+        for each in found:
+            # names are recorded as text
+            if each.name != each.name.encode("utf-8", "replace").decode("utf-8"):
+                raise GlossaeError(f"{path_text(each)}: the name is not UTF-8: rename the file")
         numbers: dict[tuple[str, str, str], set[int]] = {}
         for each in found:
             if match := _SHARD.fullmatch(each.name):

@@ -23,7 +23,7 @@ from glossae import ranks
 from glossae._version import __version__
 from glossae.corpora import OPTIONAL, Corpus, Roles, TextStream, parse_stream, sentence_keys
 from glossae.errors import GlossaeError, one_line
-from glossae.files import file_sha256, fingerprint, path_named
+from glossae.files import file_sha256, fingerprint, path_named, tensors_sha256
 from glossae.hub import silent_client
 from glossae.lm import (
     MAX_TOKENS,
@@ -174,14 +174,33 @@ class GivenSae:
     """An autoencoder from elsewhere.
 
     Attributes:
-        sae: read, whichever library wrote it.
+        sae: read, whichever library wrote it; it may map a file of another's.
+        place: as the recipe names it.
         identity: tells it from any other: its files' hashes.
         commit: of the hub, if it came from there.
+        digest: of its tensors as they were read.
     """
 
     sae: Sae
+    place: str
     identity: str
     commit: str | None
+    digest: str
+
+    def check_unchanged(self) -> None:
+        """Look again at what it maps.
+
+        Raises:
+            GlossaeError: the file was written to since it was read.
+        """
+        if _digest(self.sae) != self.digest:
+            raise GlossaeError(
+                f"sae.from: {self.place}: was written to while the run read it; start it again"
+            )
+
+
+def _digest(sae: Sae) -> str:
+    return tensors_sha256("", sae.tensors())
 
 
 def read_given(place: str) -> GivenSae:
@@ -193,7 +212,8 @@ def read_given(place: str) -> GivenSae:
     try:
         path, commit = fetch_sae(place) if place.startswith("hub:") else (path_named(place), None)
         # not `Sae.load`: the run measures it again and says itself what is unsound
-        return GivenSae(read_sae(path), _sae_identity(path), commit)
+        sae = read_sae(path)
+        return GivenSae(sae, place, _sae_identity(path), commit, _digest(sae))
     except (GlossaeError, RuntimeError) as error:
         raise GlossaeError(f"sae.from: {error}") from error
 

@@ -173,8 +173,11 @@ class Sae(nn.Module):
         """The values of all latents, to whose device the weights come in blocks."""
         flat = self.centred(x).reshape(-1, self.config.d_in)
         meter.count(sae_flops=2.0 * flat.numel() * len(self.W_enc))
-        parts = blocks(flat, self.W_enc, self.b_enc)
-        found = torch.cat([torch.cat([pre for _, pre in of_latents], dim=1) for _, of_latents in parts])
+        parts = [
+            torch.cat([pre for _, pre in of_latents], dim=1)
+            for _, of_latents in blocks(flat, self.W_enc, self.b_enc)
+        ]
+        found = torch.cat(parts) if parts else flat.new_zeros(0, len(self.W_enc))
         return found.reshape(*x.shape[:-1], len(self.W_enc))
 
     def encode(self, x: Float[Tensor, "*tokens d_in"]) -> Codes:

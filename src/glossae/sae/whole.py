@@ -69,7 +69,7 @@ def joined(share: Sae, config: SaeConfig, folder: Path | None) -> Sae:
             if shapes[name] != tuple(tensor.shape):
                 _write(place / name, tensor, own.start)
             elif ranks.rank() == 0:
-                # of moments in bfloat16, which each rank rounds in its own way, one rank's
+                # the same at every rank
                 _write(place / name, tensor, 0)
     except OSError as error:
         raise GlossaeError(

@@ -156,6 +156,8 @@ def run(context: Context, progress: Progress) -> StageResults:
         progress=part(progress, 0.75, 1.0),
     )
     save_sae(sae, folder)
+    if context.given is not None:
+        context.given.check_unchanged()
     sinks = _sinks_spliced(context, sae)
     for language, losses in sinks.items():
         context.show.note(

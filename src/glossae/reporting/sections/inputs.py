@@ -1,6 +1,7 @@
 """What went into a run: text (section 3), the autoencoder (section 5, Table 4), recipe and times (Appendix B)."""
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -68,7 +69,7 @@ def how(files: RunFiles) -> Iterator[Exhibit]:
             # a run that is not complete has that of the one before
             throughput="" if files.to_come or not words else f" Throughput: {words}.",
         )
-    count = (run.get("made_under") or {}).get("ranks", 1)
+    count = _made_under(run).get("ranks", 1)
     facts = {
         "Model": files.recipe.model,
         "Model's commit": run.get("model_commit") or "a folder, without one",
@@ -93,11 +94,17 @@ def _gflops(facts: Row) -> float | None:
     return None if rate is None else rate / 1e9
 
 
+def _made_under(facts: Row) -> dict[str, Any]:
+    """What a run or a stage was made under; nothing where that is not known."""
+    found = facts.get("made_under")
+    return found if isinstance(found, dict) else {}
+
+
 def _elsewhere(run: Row, stages: Row) -> str:
     """The stages that were made with another torch, device, or number of threads or ranks than the last start has."""
-    now, said = run.get("made_under") or {}, list[str]()
+    now, said = _made_under(run), list[str]()
     for name, facts in stages.items():
-        before = facts.get("made_under") or now
+        before = _made_under(facts) or now
         own = [f"{what} {before[what]}" for what in now if before.get(what, now[what]) != now[what]]
         said += [f"{name} ({', '.join(own)})"] if own else []
     return "; ".join(said)

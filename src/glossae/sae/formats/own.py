@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from glossae.errors import GlossaeError
@@ -82,6 +83,10 @@ def read(path: Path) -> Sae:
     else:
         known = Described.read(path.parent / CONFIG)
     settings, latents = known.settings, known.latents
+    # those in another precision, and of odd sizes or earlier versions: products of what lies otherwise than in training
+    # may have other bits
+    copied = {name: tensor for name, tensor in tensors.tensors.items() if not _lies_well(tensor)}
+    check_free(4 * sum(tensor.numel() for tensor in copied.values()), str(path))
     weights = tensors.weights(
         without=("W_dec",) if settings["tied"] else (), d_in=known.d_in, latents=latents
     )
@@ -89,10 +94,14 @@ def read(path: Path) -> Sae:
     if shape is not None:
         weights["threshold"] = tensors.take("threshold", *shape)
     tensors.done()
-    # of odd sizes or earlier versions: products of what lies otherwise than in training may have other bits
-    copied = {name: tensor for name, tensor in weights.items() if tensor.data_ptr() % ALIGNED}
-    check_free(sum(tensor.nbytes for tensor in copied.values()), str(path))
-    return known.build(weights | {name: tensor.clone() for name, tensor in copied.items()})
+    return known.build(
+        {name: tensor if _lies_well(tensor) else tensor.clone() for name, tensor in weights.items()}
+    )
+
+
+def _lies_well(tensor: Tensor) -> bool:
+    """Whether a tensor of a file can be computed with where it lies."""
+    return tensor.dtype == torch.float32 and tensor.data_ptr() % ALIGNED == 0
 
 
 def described(sae: Sae) -> dict[str, Any]:
