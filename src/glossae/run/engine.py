@@ -157,7 +157,7 @@ def check_stages(context: Context, planned: Sequence[str]) -> None:
         stage_of(name).prepare(context)
     context.check_sources()
     check_other_models(recipe)
-    with context.show.waiting(f"model: loading {recipe.model}"):
+    with context.show.waiting(f"model: loading {recipe.model}, and looking for attention sinks"):
         longest_text(recipe, context.lm)
     if recipe.layer != "auto":
         context.lm.tap(context.site)
