@@ -393,6 +393,6 @@ def test_stages_that_were_made_under_another_torch_are_named_and_kept(world, fin
     before = (out / "sae" / "sae.safetensors").stat().st_mtime_ns
     assert world.run_undrawn(out, **SHORT) == 0
     (line,) = capsys.readouterr().err.splitlines()
-    assert "kept, and made with torch 2.9.0 (now " in line
+    assert "kept, and made with torch 2.9.0, now " in line
     assert "device cuda:0 (another machine's), now cpu: sae (" in line
     assert (out / "sae" / "sae.safetensors").stat().st_mtime_ns == before

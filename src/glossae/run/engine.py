@@ -463,11 +463,11 @@ def _made_elsewhere(context: Context, kept: Sequence[str]) -> str | None:
         own = [what for what in now if isinstance(before, dict) and before.get(what, now[what]) != now[what]]
         if own:
             others.append(name)
-            differ |= dict.fromkeys(f"{what} {before[what]} (now {now[what]})" for what in own)
+            differ |= dict.fromkeys(f"{what} {before[what]}, now {now[what]}" for what in own)
     if not others:
         return None
     return (
-        f"kept, and made with {', '.join(differ)}: {', '.join(others)} (their last digits may depend on it; "
+        f"kept, and made with {'; '.join(differ)}: {', '.join(others)} (their last digits may depend on it; "
         "another --out makes them anew)"
     )
 
