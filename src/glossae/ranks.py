@@ -518,16 +518,6 @@ def least_(tensor: "Tensor") -> "Tensor":
     return tensor
 
 
-def first_(tensor: "Tensor") -> "Tensor":
-    """Rank 0's tensor, in place."""
-    if count() > 1:
-        from torch import distributed
-
-        with reaching():
-            distributed.broadcast(tensor, 0)
-    return tensor
-
-
 def total(number: int) -> int:
     """The sum of every rank's number."""
     if count() == 1:

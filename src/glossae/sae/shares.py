@@ -15,7 +15,7 @@ from torch import Tensor
 
 from glossae import ranks
 from glossae.errors import GlossaeError
-from glossae.sae.trainer import ROWS
+from glossae.sae.whole import has_rows
 
 _DISABLED = "torch.distributed is disabled, unavailable or uninitialized"
 
@@ -71,7 +71,7 @@ def read(path: Path, tensors: Mapping[str, Tensor]) -> None:
     with safe_open(path, framework="pt") as file:
         for name, tensor in tensors.items():
             rows = slice(None)
-            if _by_rows(name, tensor):
+            if has_rows(name, tensor):
                 rows = ranks.rows(file.get_slice(name).get_shape()[0])
             tensor.copy_(file.get_slice(name)[rows] if tensor.ndim else file.get_tensor(name))
 
@@ -89,15 +89,11 @@ def empty(path: Path, prefix: str) -> dict[str, Shaped[Tensor, "*shape"]]:
     return found
 
 
-def _by_rows(name: str, tensor: Tensor) -> bool:
-    return tensor.ndim > 0 and not set(ROWS).isdisjoint(name.split("."))
-
-
 def _placed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Tensors for torch.distributed.checkpoint: those with a row for each latent as this rank's shards of the whole."""
     # what has no dimension would be read back with one
     placed = {name: tensor.reshape(1) if tensor.ndim == 0 else tensor for name, tensor in tensors.items()}
-    by_rows = {name: tensor for name, tensor in tensors.items() if _by_rows(name, tensor)}
+    by_rows = {name: tensor for name, tensor in tensors.items() if has_rows(name, tensor)}
     if ranks.count() == 1 or not by_rows:
         return placed
     from torch.distributed.device_mesh import init_device_mesh

@@ -59,8 +59,6 @@ GRADIENT_VALUES = 2**25
 # an FVU above this counts as divergence
 DIVERGED = 1e4
 WEIGHTS = ("W_enc", "W_dec")
-# what has a row for each latent, of which each rank holds its own
-ROWS = (*WEIGHTS, "b_enc", "threshold", "silent")
 # rows of the initial weights that are drawn at once: a multiple of 16, by which torch draws the same numbers in blocks
 DRAWN_ROWS = 4096
 # an SAE that ends above this FVU has learnt nothing: the batch's mean alone gives 1, and an SAE that fires too

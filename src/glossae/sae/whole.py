@@ -20,6 +20,8 @@ from glossae.sae.sae import Sae, SaeConfig
 
 # of a device's memory, what an SAE may take of it beside the model and what a stage makes
 SHARE = 0.5
+# what has a row for each latent, of an SAE or of its training: of these each rank holds its own
+ROWS = ("W_enc", "W_dec", "b_enc", "threshold", "silent")
 
 
 def placed(sae: Sae, device: torch.device | str) -> Sae:
@@ -37,6 +39,11 @@ def place_of(config: SaeConfig, device: torch.device | str) -> torch.device:
 def device_bytes(device: torch.device) -> float:
     """Bytes of memory of a GPU; infinite where an SAE lies in the machine's own memory anyway."""
     return float(torch.cuda.get_device_properties(device).total_memory) if device.type == "cuda" else math.inf
+
+
+def has_rows(name: str, tensor: Tensor) -> bool:
+    """Whether a tensor, by its name in an SAE or in `Trainer.tensors`, has a row for each latent."""
+    return tensor.ndim > 0 and not set(ROWS).isdisjoint(name.split("."))
 
 
 @torch.no_grad()
@@ -59,14 +66,17 @@ def joined(share: Sae, config: SaeConfig, folder: Path | None) -> Sae:
     held = {name: tensor.detach() for name, tensor in share.state_dict().items()}
     if config.tied:
         del held["W_dec"]
-    shapes = {name: _shape(name, tensor, config) for name, tensor in held.items()}
+    shapes = {
+        name: (config.latents, *tensor.shape[1:]) if has_rows(name, tensor) else tuple(tensor.shape)
+        for name, tensor in held.items()
+    }
     place = _made(folder, shapes) if ranks.rank() == 0 else None
     place = Path(
         ranks.exchange(None if place is None else str(place), "the folder of a whole autoencoder")[0]
     )
     try:
         for name, tensor in held.items():
-            if shapes[name] != tuple(tensor.shape):
+            if has_rows(name, tensor):
                 _write(place / name, tensor, own.start)
             elif ranks.rank() == 0:
                 # the same at every rank
@@ -79,12 +89,6 @@ def joined(share: Sae, config: SaeConfig, folder: Path | None) -> Sae:
     ranks.wait()
     whole = Sae.of(config, {name: _mapped(place / name, shape) for name, shape in shapes.items()})
     return placed(whole, share.b_dec.device)
-
-
-def _shape(name: str, tensor: Tensor, config: SaeConfig) -> tuple[int, ...]:
-    """The shape of a tensor in the whole SAE, given a rank's own."""
-    by_rows = tensor.ndim > 0 and name != "b_dec"
-    return (config.latents, *tensor.shape[1:]) if by_rows else tuple(tensor.shape)
 
 
 def _made(folder: Path | None, shapes: dict[str, tuple[int, ...]]) -> Path:

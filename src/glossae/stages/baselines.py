@@ -18,7 +18,7 @@ from glossae.plan import Quantities, Work, sentences_of, tokens_of
 from glossae.results import Baselines, FoundUnits, StageResults, TurnedSet
 from glossae.run.context import Context, Inputs, Progress, only, part
 from glossae.run.folder import as_rows, write_table
-from glossae.sae import measure_reconstruction, placed, read_sae
+from glossae.sae import measure_reconstruction
 from glossae.stages.sae import baseline_jobs, load_sae, other_seeds, untrained_autoencoders, wants_baselines
 from glossae.stages.shared.panels import replication_panel, tested_panel
 from glossae.stages.shared.units import evidence_on, site_neurons, tables_of
@@ -87,8 +87,7 @@ def _groups(context: Context) -> list[tuple[str, int, Latents | Neurons]]:
     ]
     for name, change in baseline_jobs(recipe).items():
         group = training.FROZEN if "frozen_decoder" in change else training.TRAINED
-        sae = placed(read_sae(folder / name / "sae.safetensors"), context.lm.device)
-        found.append((group, change["seed"], Latents(sae)))
+        found.append((group, change["seed"], Latents(load_sae(context, folder / name))))
     seeds = (recipe.seed, *other_seeds(recipe, recipe.baselines.untrained - 1))
     others = untrained_autoencoders(context, seeds)
     found += [(training.UNTRAINED, seed, Latents(sae)) for seed, sae in zip(seeds, others, strict=True)]

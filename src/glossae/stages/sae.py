@@ -220,10 +220,11 @@ def save_sae(sae: Sae, folder: Path) -> None:
     ranks.wait()
 
 
-def load_sae(context: Context) -> Sae:
-    """The run's autoencoder."""
+def load_sae(context: Context, folder: Path | None = None) -> Sae:
+    """The run's autoencoder, or one that `save_sae` wrote into another folder of the run's."""
     # not `Sae.load`: a run says itself, once, what is unsound
-    return placed(read_sae(context.folder.path / "sae" / "sae.safetensors"), context.lm.device)
+    place = context.folder.path / "sae" if folder is None else folder
+    return placed(read_sae(place / "sae.safetensors"), context.lm.device)
 
 
 def untrained_autoencoders(context: Context, seeds: Sequence[int]) -> list[Sae]:

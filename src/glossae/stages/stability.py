@@ -12,7 +12,7 @@ from glossae.plan import Quantities, Work, sentences_of, tokens_of
 from glossae.results import NotTested, StageResults
 from glossae.run.context import Context, Inputs, Progress, part
 from glossae.run.folder import as_rows, write_table
-from glossae.sae import Sae, placed, read_sae
+from glossae.sae import Sae
 from glossae.stages.sae import load_sae, other_seeds, save_sae, train_autoencoder, training_identity
 from glossae.stages.shared.panels import tested_panel
 from glossae.stages.shared.sae_jobs import training_work
@@ -83,7 +83,7 @@ def _autoencoder(context: Context, seed: int, progress: Progress) -> Sae:
     # one rank looks for all: files of the others' may be late
     if ranks.exchange(ranks.rank() == 0 and _trained(folder, identity), "a trained autoencoder")[0]:
         progress(1.0)
-        return placed(read_sae(folder / "sae.safetensors"), context.lm.device)
+        return load_sae(context, folder)
     delete(folder / TRAINED)
     sae, log, _ = train_autoencoder(context, f"stability/{folder.name}", progress, seed)
     save_sae(sae, folder)
